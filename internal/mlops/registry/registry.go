@@ -1,0 +1,268 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"kenkyo/internal/fault"
+	"kenkyo/internal/lab"
+)
+
+// addedFile holds the time a package was added, so that "newest" survives a backup and restore of the folder.
+const addedFile = "added"
+
+// Registry is a folder of model packages: <dir>/<name>/<digest12>/. It holds no state in memory and may be used by several
+// goroutines and processes at once; a package appears whole or not at all.
+type Registry struct {
+	dir string
+	now func() time.Time
+}
+
+// Open uses the folder dir, creating it when missing.
+// Errors: fault.Unavailable when it cannot be created.
+func Open(dir string) (*Registry, error) {
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return nil, fault.E("registry.Open", fault.Unavailable, err)
+	}
+	return &Registry{dir: dir, now: time.Now}, nil
+}
+
+// Add copies a model into the registry: a package folder (with model.yaml), or a bare .onnx file whose manifest is inferred and
+// whose name is the file's. The graph is compared with the manifest and check runs the model before anything becomes visible.
+// Adding the same package again changes nothing and gives the stored one.
+// Errors: fault.NotFound (src), fault.Invalid (manifest, graph, or check says the model is wrong), fault.Corrupt (src differs
+// from its own manifest, or the stored copy was changed), fault.Unavailable (disk, or the runtime is missing).
+// Effect: one new folder, durable before Add returns.
+func (r *Registry) Add(ctx context.Context, src string, inspect Inspector, check Check) (*Package, error) {
+	return r.AddAs(ctx, "", src, inspect, check)
+}
+
+// AddAs is Add with the name to give to a bare .onnx file; "" takes the file's name. For a package folder a name that differs
+// from its manifest is fault.Invalid.
+func (r *Registry) AddAs(ctx context.Context, name, src string, inspect Inspector, check Check) (*Package, error) {
+	const op = "registry.Add"
+	info, err := os.Stat(src)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fault.E(op, fault.NotFound, fmt.Errorf("%s does not exist", src))
+	}
+	if err != nil {
+		return nil, fault.E(op, fault.Unavailable, err)
+	}
+	stage, err := os.MkdirTemp(r.dir, ".adding-")
+	if err != nil {
+		return nil, fault.E(op, fault.Unavailable, err)
+	}
+	defer os.RemoveAll(stage) //nolint:errcheck // what is left of a failed add is swept by name, never read
+	if info.IsDir() {
+		err = stageFolder(src, stage, name)
+	} else {
+		err = stageONNX(src, stage, name, inspect)
+	}
+	if err != nil {
+		return nil, fault.E(op, fault.Internal, err)
+	}
+	p, err := Load(stage)
+	if err != nil {
+		return nil, fault.E(op, fault.Internal, err)
+	}
+	if stored, err := r.find(p.Name, p.Digest); err == nil || !fault.Is(err, fault.NotFound) {
+		return stored, err
+	}
+	if err := verify(ctx, p, inspect, check); err != nil {
+		return nil, fault.E(op, fault.Internal, err)
+	}
+	return r.publish(stage, p)
+}
+
+// verify compares the graph with the manifest, then runs the model.
+func verify(ctx context.Context, p *Package, inspect Inspector, check Check) error {
+	io, err := inspect.Inspect(p.WeightsPath())
+	if err != nil {
+		return err
+	}
+	if err := matchIO(&p.Manifest, io); err != nil {
+		return err
+	}
+	if check == nil {
+		return nil
+	}
+	return check(ctx, p)
+}
+
+// publish makes the staged folder durable and visible under its final name.
+func (r *Registry) publish(stage string, p *Package) (*Package, error) {
+	const op = "registry.publish"
+	stamp := []byte(r.now().UTC().Format(time.RFC3339Nano) + "\n")
+	if err := writeFile(filepath.Join(stage, addedFile), stamp); err != nil {
+		return nil, fault.E(op, fault.Unavailable, err)
+	}
+	if err := syncDir(stage); err != nil {
+		return nil, fault.E(op, fault.Unavailable, err)
+	}
+	parent := filepath.Join(r.dir, p.Name)
+	if err := os.MkdirAll(parent, 0o750); err != nil {
+		return nil, fault.E(op, fault.Unavailable, err)
+	}
+	final := filepath.Join(parent, p.Digest.Short())
+	if err := os.Rename(stage, final); err != nil {
+		// Another process may have added the same package meanwhile: its copy is as good.
+		if stored, ferr := r.find(p.Name, p.Digest); ferr == nil {
+			return stored, nil
+		}
+		return nil, fault.E(op, fault.Unavailable, err)
+	}
+	for _, dir := range []string{parent, r.dir} {
+		if err := syncDir(dir); err != nil {
+			return nil, fault.E(op, fault.Unavailable, err)
+		}
+	}
+	out := *p
+	out.Dir = final
+	return &out, nil
+}
+
+// find loads one stored version in full. Errors: fault.NotFound, or those of Load.
+func (r *Registry) find(name string, digest lab.ModelDigest) (*Package, error) {
+	dir := filepath.Join(r.dir, name, digest.Short())
+	if _, err := os.Stat(filepath.Join(dir, manifestFile)); errors.Is(err, fs.ErrNotExist) {
+		return nil, fault.E("registry.find", fault.NotFound, fmt.Errorf("no model package %s@%s", name, digest.Short()))
+	}
+	return loadStored(dir)
+}
+
+// loadStored loads a folder of the registry and checks that its manifest is the one it was stored under.
+func loadStored(dir string) (*Package, error) {
+	p, err := Load(dir)
+	if err != nil {
+		return nil, err
+	}
+	return p, checkPlace(p)
+}
+
+func checkPlace(p *Package) error {
+	if filepath.Base(p.Dir) != p.Digest.Short() || filepath.Base(filepath.Dir(p.Dir)) != p.Name {
+		return fault.E("registry.checkPlace", fault.Corrupt, fmt.Errorf("the manifest stored as %s/%s is now that of %s",
+			filepath.Base(filepath.Dir(p.Dir)), filepath.Base(p.Dir), p.Ref()))
+	}
+	return nil
+}
+
+// List gives every stored package, by name and then newest first. Manifests are checked, weights are not read.
+// Errors: fault.Corrupt when folders cannot be read as packages; the packages that can be are given beside it.
+func (r *Registry) List() ([]*Package, error) {
+	const op = "registry.List"
+	names, err := os.ReadDir(r.dir)
+	if err != nil {
+		return nil, fault.E(op, fault.Unavailable, err)
+	}
+	var out []*Package
+	var bad []error
+	for _, n := range names {
+		if !n.IsDir() || strings.HasPrefix(n.Name(), ".") {
+			continue
+		}
+		found, err := r.versions(n.Name())
+		out = append(out, found...)
+		if err != nil {
+			bad = append(bad, err)
+		}
+	}
+	if len(bad) > 0 {
+		return out, fault.E(op, fault.Corrupt, errors.Join(bad...))
+	}
+	return out, nil
+}
+
+// versions gives the stored packages of one name, newest first, and an error that joins those that cannot be read.
+func (r *Registry) versions(name string) ([]*Package, error) {
+	entries, err := os.ReadDir(filepath.Join(r.dir, name))
+	if err != nil {
+		return nil, err
+	}
+	type stamped struct {
+		p  *Package
+		at time.Time
+	}
+	var found []stamped
+	var bad []error
+	for _, e := range entries {
+		dir := filepath.Join(r.dir, name, e.Name())
+		p, err := loadManifest(dir)
+		if err == nil {
+			err = checkPlace(p)
+		}
+		if err != nil {
+			bad = append(bad, err)
+			continue
+		}
+		found = append(found, stamped{p, addedAt(dir)})
+	}
+	slices.SortFunc(found, func(a, b stamped) int {
+		if c := b.at.Compare(a.at); c != 0 {
+			return c
+		}
+		return strings.Compare(string(a.p.Digest), string(b.p.Digest))
+	})
+	out := make([]*Package, len(found))
+	for i, f := range found {
+		out[i] = f.p
+	}
+	return out, errors.Join(bad...)
+}
+
+// addedAt gives when a package was added; the zero time, hence oldest, when the note is missing or unreadable.
+func addedAt(dir string) time.Time {
+	b, err := os.ReadFile(filepath.Join(dir, addedFile))
+	if err != nil {
+		return time.Time{}
+	}
+	at, err := time.Parse(time.RFC3339Nano, strings.TrimSpace(string(b)))
+	if err != nil {
+		return time.Time{}
+	}
+	return at
+}
+
+// Get gives one package, with its weights verified. ref is a name (its newest version) or name@digest-prefix.
+// Errors: fault.NotFound; fault.Invalid when a prefix fits several versions; fault.Corrupt when the stored bytes changed.
+func (r *Registry) Get(ref string) (*Package, error) {
+	const op = "registry.Get"
+	name, prefix, exact := strings.Cut(ref, "@")
+	if !namePattern.MatchString(name) || (exact && !isHex(prefix)) {
+		return nil, fault.E(op, fault.Invalid, fmt.Errorf("model %q: want name or name@digest", ref))
+	}
+	found, listErr := r.versions(name)
+	if errors.Is(listErr, fs.ErrNotExist) {
+		return nil, fault.E(op, fault.NotFound, fmt.Errorf("no model %q is registered", name))
+	}
+	var hits []*Package
+	for _, p := range found {
+		if strings.HasPrefix(string(p.Digest), prefix) {
+			hits = append(hits, p)
+		}
+	}
+	switch {
+	case len(hits) == 0 && listErr != nil:
+		return nil, fault.E(op, fault.Corrupt, listErr)
+	case len(hits) == 0:
+		return nil, fault.E(op, fault.NotFound, fmt.Errorf("no model %q is registered", ref))
+	case exact && len(hits) > 1:
+		return nil, fault.E(op, fault.Invalid, fmt.Errorf("model %q: %d versions begin with this digest, give more digits", ref, len(hits)))
+	}
+	p, err := loadStored(hits[0].Dir)
+	if err != nil {
+		return nil, fault.E(op, fault.Internal, err)
+	}
+	return p, nil
+}
+
+func isHex(s string) bool {
+	return s != "" && len(s) <= 64 && strings.Trim(s, "0123456789abcdef") == ""
+}
