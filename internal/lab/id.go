@@ -65,3 +65,6 @@ func NewClaimToken() ClaimToken {
 func newID(prefix string) string {
 	return prefix + strings.ReplaceAll(uuid.Must(uuid.NewV7()).String(), "-", "")
 }
+
+// NewEventID issues an identifier of an audit event that sorts by time of issue. Prefix "evt_".
+func NewEventID() string { return newID("evt_") }
