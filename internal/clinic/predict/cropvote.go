@@ -26,7 +26,7 @@ func (s *splitmix64) next() uint64 {
 // the manifest's, and never more than the image has.
 func cropSide(c *registry.CropVote, pixelSizeUM float64, width, height int) int {
 	side := c.CropPx
-	if pixelSizeUM > 0 && c.CropUM > 0 {
+	if pixelSizeUM > 0 && c.CropUM > 0 { // false for NaN, too
 		side = int(math.Min(math.Round(c.CropUM/pixelSizeUM), 1<<20))
 	}
 	return clamp(side, 1, min(width, height))

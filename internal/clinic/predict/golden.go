@@ -63,7 +63,7 @@ func CheckGolden(ctx context.Context, m *Model, p *registry.Package) error {
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return fault.E(op, fault.Invalid, fmt.Errorf("model package %s: %s holds more than one value", p.Ref(), p.Golden.Expected))
 	}
-	got, err := m.Predict(ctx, image, nil)
+	got, err := m.Predict(ctx, image, 0, nil)
 	if err != nil {
 		return fault.E(op, fault.Internal, err)
 	}

@@ -28,20 +28,6 @@ type Model struct {
 	summary string
 }
 
-// Option changes one call of Predict.
-type Option func(*call)
-
-type call struct {
-	pixelSizeUM float64
-	timings     *Timings
-}
-
-// PixelSize states the image's calibration in micrometres a source pixel; 0 means unknown. Only crop-vote models use it.
-func PixelSize(um float64) Option { return func(c *call) { c.pixelSizeUM = um } }
-
-// Measure adds the time spent in each step to t, which must not be shared by concurrent calls.
-func Measure(t *Timings) Option { return func(c *call) { c.timings = t } }
-
 // Timings is where the time of predictions went.
 type Timings struct {
 	Decode, Prepare, Run, Read time.Duration
@@ -107,23 +93,25 @@ func (m *Model) probe(ctx context.Context) error {
 }
 
 // Predict gives what the model says about one encoded image.
-// In: the bytes of a JPEG, PNG, BMP, TIFF or WebP file. floor gives, for a detector's label, the score below which findings are
-// dropped; nil takes the manifest's operating points. Classifiers and crop-vote models give exactly one finding whatever its
-// score.
+// In: the bytes of a JPEG, PNG, BMP, TIFF or WebP file. pixelSizeUM is the calibration in micrometres a source pixel, 0 when
+// unknown; only crop-vote models use it. floor gives, for a detector's label, the score below which findings are dropped; nil
+// takes the manifest's operating points. Classifiers and crop-vote models give exactly one finding whatever its score.
 // Out: findings best first, boxes in source pixels after EXIF orientation, clipped to the image.
 // Errors: fault.Invalid when the image is unreadable, fault.TooLarge when it has too many pixels, fault.Unavailable when ctx
 // ended, fault.Internal when the model failed. Pure.
-func (m *Model) Predict(ctx context.Context, encoded []byte, floor func(label string) float64, opts ...Option) (lab.Detection, error) {
+func (m *Model) Predict(ctx context.Context, encoded []byte, pixelSizeUM float64, floor func(label string) float64) (lab.Detection, error) {
+	return m.PredictTimed(ctx, encoded, pixelSizeUM, floor, new(Timings))
+}
+
+// PredictTimed is Predict that adds the time spent in each step to tm, which must not be shared by concurrent calls.
+func (m *Model) PredictTimed(ctx context.Context, encoded []byte, pixelSizeUM float64, floor func(label string) float64,
+	tm *Timings,
+) (lab.Detection, error) {
 	const op = "predict.Predict"
-	c := call{timings: new(Timings)}
-	for _, o := range opts {
-		o(&c)
-	}
 	minWidth, minHeight := m.pkg.Input.Width, m.pkg.Input.Height
 	if m.pkg.Task == registry.TaskCropVote {
 		minWidth, minHeight = 0, 0 // crops are cut at full size
 	}
-	tm := c.timings
 	tm.start()
 	r, err := m.decoder.Decode(ctx, encoded, minWidth, minHeight)
 	tm.stop(&tm.Decode)
@@ -136,7 +124,7 @@ func (m *Model) Predict(ctx context.Context, encoded []byte, floor func(label st
 	}
 	d := m.detection(r)
 	if m.pkg.Task == registry.TaskCropVote {
-		err = m.predictVote(ctx, r, c, &d)
+		err = m.predictVote(ctx, r, pixelSizeUM, tm, &d)
 	} else {
 		err = m.predictWhole(ctx, r, floor, tm, &d)
 	}
@@ -183,12 +171,9 @@ func (m *Model) predictWhole(ctx context.Context, r *Raster, floor func(string) 
 }
 
 // predictVote runs the crops of a crop-vote model.
-func (m *Model) predictVote(ctx context.Context, r *Raster, c call, d *lab.Detection) error {
-	if !(c.pixelSizeUM >= 0) || math.IsInf(c.pixelSizeUM, 1) {
-		c.pixelSizeUM = 0
-	}
-	side := cropSide(m.pkg.CropVote, c.pixelSizeUM, r.Width, r.Height)
-	votes, err := m.vote(ctx, r, side, c.timings)
+func (m *Model) predictVote(ctx context.Context, r *Raster, pixelSizeUM float64, tm *Timings, d *lab.Detection) error {
+	side := cropSide(m.pkg.CropVote, pixelSizeUM, r.Width, r.Height)
+	votes, err := m.vote(ctx, r, side, tm)
 	if err != nil {
 		return err
 	}
@@ -229,8 +214,11 @@ func (m *Model) floors(floor func(string) float64) []float64 {
 	out := make([]float64, len(m.labels))
 	for i, l := range m.pkg.Labels {
 		out[i] = l.OperatingPoint.Threshold
-		if floor != nil {
-			out[i] = floor(l.Name)
+		if floor == nil {
+			continue
+		}
+		if f := floor(l.Name); !math.IsNaN(f) {
+			out[i] = f
 		}
 	}
 	return out
