@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 
 	onnx "github.com/yalue/onnxruntime_go"
@@ -98,7 +99,7 @@ func (rt *Runtime) Inspect(path string) (registry.IO, error) {
 	}
 	defer opts.Destroy() //nolint:errcheck // frees memory, cannot fail
 	refuse := func(err error) (registry.IO, error) {
-		return registry.IO{}, fault.E(op, fault.Invalid, fmt.Errorf("ONNX Runtime cannot load %s: %w", filepath.Base(path), err))
+		return registry.IO{}, fault.E(op, fault.Invalid, fmt.Errorf("ONNX Runtime cannot load %s: %s", filepath.Base(path), plain(err, path)))
 	}
 	ins, outs, err := onnx.GetInputOutputInfoWithOptions(path, opts)
 	if err != nil {
@@ -109,6 +110,11 @@ func (rt *Runtime) Inspect(path string) (registry.IO, error) {
 		return refuse(err)
 	}
 	return registry.IO{Inputs: describe(ins), Outputs: describe(outs), Metadata: meta}, nil
+}
+
+// plain gives a runtime error's text with the file's name in place of its path, which is nobody's business outside.
+func plain(err error, path string) string {
+	return strings.ReplaceAll(err.Error(), path, filepath.Base(path))
 }
 
 func describe(infos []onnx.InputOutputInfo) []registry.TensorInfo {

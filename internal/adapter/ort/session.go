@@ -49,14 +49,14 @@ func (rt *Runtime) OpenPackage(p *registry.Package) (predict.Session, error) {
 func (rt *Runtime) NewSession(modelPath string, o Options) (*Session, error) {
 	const op = "ort.NewSession"
 	refuse := func(err error) (*Session, error) {
-		return nil, fault.E(op, fault.Invalid, fmt.Errorf("%s: %w", filepath.Base(modelPath), err))
+		return nil, fault.E(op, fault.Invalid, fmt.Errorf("%s: %s", filepath.Base(modelPath), plain(err, modelPath)))
 	}
-	plain, err := newOptions(o, onnx.GraphOptimizationLevelDisableAll)
+	quick, err := newOptions(o, onnx.GraphOptimizationLevelDisableAll)
 	if err != nil {
 		return nil, fault.E(op, fault.Internal, err)
 	}
-	defer plain.Destroy() //nolint:errcheck // frees memory, cannot fail
-	ins, outs, err := onnx.GetInputOutputInfoWithOptions(modelPath, plain)
+	defer quick.Destroy() //nolint:errcheck // frees memory, cannot fail
+	ins, outs, err := onnx.GetInputOutputInfoWithOptions(modelPath, quick)
 	if err != nil {
 		return refuse(err)
 	}

@@ -30,7 +30,7 @@ def mean_nodes(source, rank):
     nodes = [
         helper.make_node("ReduceMean", [source], ["m1"], axes=[1, 2], keepdims=1),
         helper.make_node("Squeeze", ["m1", "axis1"], ["m2"]),
-        helper.make_node("ReduceMean", ["m2"], ["mean" if rank == 3 else "m3"], axes=[2], keepdims=1),
+        helper.make_node("ReduceMean", ["m2"], ["m3" if rank == 2 else "mean"], axes=[2], keepdims=1),
     ]
     if rank == 2:
         nodes.append(helper.make_node("Squeeze", ["m3", "axis1"], ["mean"]))
