@@ -119,7 +119,7 @@ func notBeforeMicros(t time.Time) int64 {
 	return t.UnixMicro()
 }
 
-// Blobs that are referred to: OwnsBlob reports whether a field image of this ID is stored.
+// OwnsBlob reports whether a field image of this ID is stored: a blob without one is swept.
 func (s *Store) OwnsBlob(ctx context.Context, id lab.FieldImageID) (bool, error) {
 	var one int
 	err := s.read.NewRaw("SELECT 1 FROM field_image WHERE id = ?", string(id)).Scan(ctx, &one)

@@ -89,12 +89,12 @@ var scratchPool = sync.Pool{New: func() any { return new(scratch) }}
 func prepare(dst []float32, r *Raster, w window, f frame, n *normaliser) {
 	s := scratchPool.Get().(*scratch) //nolint:errcheck,forcetypeassert // the pool holds nothing else
 	defer scratchPool.Put(s)
-	s.left, s.right, s.weightL, s.weightR = weigh(s.left, s.right, s.weightL, s.weightR, w.width, f.newWidth)
+	s.left, s.right, s.weightL, s.weightR = weigh(s.left, s.right, s.weightL, s.weightR, w.width, f.newWidth, true)
 	for i := range s.left {
 		s.left[i] = 3 * (s.left[i] + int32(w.x)) //nolint:gosec // G115: sides are far below 2^29 px
 		s.right[i] = 3 * (s.right[i] + int32(w.x))
 	}
-	s.top, s.bottom, s.weightT, s.weightB = weigh(s.top, s.bottom, s.weightT, s.weightB, w.height, f.newHeight)
+	s.top, s.bottom, s.weightT, s.weightB = weigh(s.top, s.bottom, s.weightT, s.weightB, w.height, f.newHeight, false)
 	for i := range s.row {
 		s.row[i] = grow(s.row[i], 3*f.newWidth)
 		s.rowIndex[i] = -1
@@ -114,21 +114,20 @@ func prepare(dst []float32, r *Raster, w window, f frame, n *normaliser) {
 	}
 }
 
-// weigh gives, for each of out positions along an axis of in source pixels, the two neighbours and their weights.
-func weigh(lo, hi, wlo, whi []int32, in, out int) (l, h, wl, wh []int32) {
+// weigh gives, for each of out positions along an axis of in source pixels, the two neighbours and their weights. Beyond the
+// edge both neighbours are the edge pixel; whole says to put all weight on one of them then. OpenCV does so across but not down,
+// which decides the last bit.
+func weigh(lo, hi, wlo, whi []int32, in, out int, whole bool) (l, h, wl, wh []int32) {
 	lo, hi, wlo, whi = grow(lo, out), grow(hi, out), grow(wlo, out), grow(whi, out)
 	scale := 1 / (float64(out) / float64(in))
 	for i := range out {
 		at := float32((float64(i)+0.5)*scale - 0.5)
 		i0 := int(math.Floor(float64(at)))
 		t := at - float32(i0)
-		if i0 < 0 {
-			i0, t = 0, 0
+		if whole && (i0 < 0 || i0 >= in-1) {
+			t = 0
 		}
-		if i0 >= in-1 {
-			i0, t = in-1, 0
-		}
-		lo[i], hi[i] = int32(i0), int32(min(i0+1, in-1)) //nolint:gosec // G115: below the side of an image
+		lo[i], hi[i] = int32(clamp(i0, 0, in-1)), int32(clamp(i0+1, 0, in-1)) //nolint:gosec // G115: below the side of an image
 		wlo[i] = int32(math.RoundToEven(float64((1 - t) * (1 << resizeBits))))
 		whi[i] = int32(math.RoundToEven(float64(t * (1 << resizeBits))))
 	}

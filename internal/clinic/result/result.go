@@ -70,8 +70,8 @@ type Store interface {
 
 // Waiter tells when a facility may have new releases.
 type Waiter interface {
-	// Wait returns when a release after the given sequence number may exist, or when ctx ends.
-	Wait(ctx context.Context, facility lab.FacilityID, after int64)
+	// Wait gives true when a release after the given sequence number may exist, false when ctx ended or the process is stopping.
+	Wait(ctx context.Context, facility lab.FacilityID, after int64) bool
 }
 
 // Result is one released report as its hospital reads it.
@@ -118,12 +118,8 @@ func (s *Service) Poll(ctx context.Context, dev lab.Device, since Since, limit i
 		if err != nil {
 			return nil, fault.E(op, fault.Internal, err)
 		}
-		if len(page.Reports) > 0 || wait <= 0 || deadline.Err() != nil {
+		if len(page.Reports) > 0 || wait <= 0 || !s.waiter.Wait(deadline, dev.Facility, page.Head) {
 			return s.answer(ctx, dev, since, page)
-		}
-		s.waiter.Wait(deadline, dev.Facility, page.Head)
-		if ctx.Err() != nil {
-			return nil, fault.E(op, fault.Unavailable, ctx.Err())
 		}
 	}
 }

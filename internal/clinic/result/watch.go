@@ -13,6 +13,8 @@ type Heads interface {
 	Heads(ctx context.Context) (map[lab.FacilityID]int64, error)
 }
 
+var _ Waiter = (*Watcher)(nil)
+
 // Watcher lets any number of long polls wait on one reader of the database. Releases of this process are heard at once by
 // Notify, those of other processes within the interval. Nothing is read while nobody waits.
 type Watcher struct {
@@ -23,6 +25,8 @@ type Watcher struct {
 	known   map[lab.FacilityID]int64
 	waiters map[lab.FacilityID]map[*waiter]struct{}
 	kick    chan struct{}
+
+	stopping chan struct{}
 }
 
 type waiter struct {
@@ -33,18 +37,18 @@ type waiter struct {
 // NewWatcher gives a watcher that needs Run to hear of other processes.
 func NewWatcher(heads Heads, interval time.Duration) *Watcher {
 	return &Watcher{
-		heads: heads, interval: interval, kick: make(chan struct{}, 1),
+		heads: heads, interval: interval, kick: make(chan struct{}, 1), stopping: make(chan struct{}),
 		known: make(map[lab.FacilityID]int64), waiters: make(map[lab.FacilityID]map[*waiter]struct{}),
 	}
 }
 
-// Wait returns when the facility has, or may have, a release after the given number, or when ctx ends.
-func (w *Watcher) Wait(ctx context.Context, facility lab.FacilityID, after int64) {
+// Wait implements Waiter.
+func (w *Watcher) Wait(ctx context.Context, facility lab.FacilityID, after int64) bool {
 	me := &waiter{after: after, ready: make(chan struct{})}
 	w.mu.Lock()
 	if w.known[facility] > after {
 		w.mu.Unlock()
-		return
+		return ctx.Err() == nil
 	}
 	if w.waiters[facility] == nil {
 		w.waiters[facility] = make(map[*waiter]struct{})
@@ -55,9 +59,12 @@ func (w *Watcher) Wait(ctx context.Context, facility lab.FacilityID, after int64
 	case w.kick <- struct{}{}:
 	default:
 	}
+	isReady := false
 	select {
 	case <-ctx.Done():
+	case <-w.stopping:
 	case <-me.ready:
+		isReady = true
 	}
 	w.mu.Lock()
 	delete(w.waiters[facility], me)
@@ -65,7 +72,11 @@ func (w *Watcher) Wait(ctx context.Context, facility lab.FacilityID, after int64
 		delete(w.waiters, facility)
 	}
 	w.mu.Unlock()
+	return isReady
 }
+
+// Stop ends all waiting, now and later, so that a stopping process answers its polls at once. Call it once.
+func (w *Watcher) Stop() { close(w.stopping) }
 
 // Notify says that the facility has released this number.
 func (w *Watcher) Notify(facility lab.FacilityID, sequence int64) {

@@ -1,0 +1,173 @@
+package app
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"kenkyo/internal/adapter/ort"
+	"kenkyo/internal/clinic/detect"
+	"kenkyo/internal/clinic/predict"
+	"kenkyo/internal/fault"
+	"kenkyo/internal/lab"
+	"kenkyo/internal/mlops/registry"
+)
+
+var _ detect.Models = (*modelSet)(nil)
+
+// modelSet holds the newest version of every model in the registry, open. A version that was added while the process runs takes
+// over between two predictions.
+type modelSet struct {
+	in  *Installation
+	rt  *ort.Runtime
+	log *slog.Logger
+
+	mu     sync.RWMutex
+	active map[string]*activeModel
+	// refused remembers packages that do not load, so that a broken one is reported once and not at every look.
+	refused map[lab.ModelDigest]bool
+}
+
+// activeModel is one version in use. Predict holds the lock for reading, close for writing.
+type activeModel struct {
+	mu    sync.RWMutex
+	model *predict.Model // nil once closed
+}
+
+func newModelSet(in *Installation, rt *ort.Runtime) *modelSet {
+	return &modelSet{in: in, rt: rt, log: in.Log, active: make(map[string]*activeModel), refused: make(map[lab.ModelDigest]bool)}
+}
+
+// refresh opens versions that are new in the registry. A package that does not load (changed on disk, broken) is left out and
+// logged; the version in use before stays.
+func (s *modelSet) refresh(ctx context.Context) error {
+	packages, err := s.in.Registry.List()
+	if err != nil {
+		return err
+	}
+	newest := make(map[string]bool)
+	for _, p := range packages { // newest first within a name
+		if newest[p.Name] || s.refused[p.Digest] {
+			continue
+		}
+		if cur := s.get(p.Name); cur != nil && cur.model.Package().Digest == p.Digest {
+			newest[p.Name] = true
+			continue
+		}
+		m, err := s.open(ctx, p)
+		if err != nil {
+			s.refused[p.Digest] = true
+			s.log.LogAttrs(ctx, slog.LevelError, "model package refused", slog.String("model", p.Ref()), slog.Any("error", err))
+			continue
+		}
+		newest[p.Name] = true
+		s.put(p.Name, &activeModel{model: m})
+		s.log.LogAttrs(ctx, slog.LevelInfo, "model in use", slog.String("model", p.Ref()), slog.String("version", p.Version))
+	}
+	return nil
+}
+
+func (s *modelSet) open(ctx context.Context, p *registry.Package) (*predict.Model, error) {
+	m, err := s.in.OpenModel(ctx, s.rt, p)
+	if err != nil {
+		return nil, err
+	}
+	if p.Golden != nil {
+		if err := predict.CheckGolden(ctx, m, p); err != nil {
+			_ = m.Close() // the reason for refusal is what counts
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+func (s *modelSet) get(name string) *activeModel {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.active[name]
+}
+
+func (s *modelSet) put(name string, a *activeModel) {
+	s.mu.Lock()
+	old := s.active[name]
+	s.active[name] = a
+	s.mu.Unlock()
+	if old != nil {
+		old.close(s.log)
+	}
+}
+
+// watch refreshes until ctx ends, then closes all models.
+func (s *modelSet) watch(ctx context.Context, interval time.Duration) error {
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			if err := s.refresh(ctx); err != nil {
+				s.log.LogAttrs(ctx, slog.LevelError, "model registry not readable", slog.Any("error", err))
+			}
+		}
+	}
+}
+
+func (s *modelSet) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, a := range s.active {
+		a.close(s.log)
+	}
+	s.active = map[string]*activeModel{}
+}
+
+// Names implements detect.Models.
+func (s *modelSet) Names() []string {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	names := make([]string, 0, len(s.active))
+	for n := range s.active {
+		names = append(names, n)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// Predictor implements detect.Models.
+func (s *modelSet) Predictor(name string) (detect.Predictor, error) {
+	if a := s.get(name); a != nil {
+		return a, nil
+	}
+	return nil, fault.E("app.Predictor", fault.NotFound, errNoModel(name))
+}
+
+// Predict implements detect.Predictor.
+func (a *activeModel) Predict(ctx context.Context, encoded []byte, pixelSizeUM float64, floor func(string) float64) (lab.Detection, error) {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	if a.model == nil {
+		return lab.Detection{}, fault.E("app.Predict", fault.Unavailable, errNoModel("this version"))
+	}
+	return a.model.Predict(ctx, encoded, pixelSizeUM, floor)
+}
+
+func (a *activeModel) close(log *slog.Logger) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.model == nil {
+		return
+	}
+	if err := a.model.Close(); err != nil {
+		log.Warn("model not closed cleanly", slog.Any("error", err))
+	}
+	a.model = nil
+}
+
+type errNoModel string
+
+func (e errNoModel) Error() string {
+	return "model " + string(e) + " is not in use here; add it with kenkyo model add"
+}
