@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/goccy/go-yaml"
@@ -242,7 +243,15 @@ func decodeYAML(b []byte, m *Manifest) (err error) {
 			err = errors.New("model.yaml: not valid YAML")
 		}
 	}()
-	if err := yaml.NewDecoder(bytes.NewReader(b), yaml.Strict()).Decode(m); err != nil {
+	dec := yaml.NewDecoder(bytes.NewReader(b), yaml.Strict())
+	err = dec.Decode(m)
+	if err == nil {
+		var more any
+		if !errors.Is(dec.Decode(&more), io.EOF) {
+			return errors.New("model.yaml: more than one document")
+		}
+	}
+	if err != nil {
 		text := yaml.FormatError(err, false, false)
 		if first, _, ok := strings.Cut(strings.TrimSpace(text), "\n"); ok {
 			text = first

@@ -18,6 +18,9 @@ import (
 // addedFile holds the time a package was added, so that "newest" survives a backup and restore of the folder.
 const addedFile = "added"
 
+// stagePrefix begins the name of a folder whose package is not complete yet.
+const stagePrefix = ".adding-"
+
 // Registry is a folder of model packages: <dir>/<name>/<digest12>/. It holds no state in memory and may be used by several
 // goroutines and processes at once; a package appears whole or not at all.
 type Registry struct {
@@ -25,13 +28,35 @@ type Registry struct {
 	now func() time.Time
 }
 
-// Open uses the folder dir, creating it when missing.
-// Errors: fault.Unavailable when it cannot be created.
+// Open uses the folder dir, creating it when missing, and removes what interrupted adds left in it.
+// Errors: fault.Unavailable when the folder cannot be created or read.
 func Open(dir string) (*Registry, error) {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return nil, fault.E("registry.Open", fault.Unavailable, err)
 	}
-	return &Registry{dir: dir, now: time.Now}, nil
+	r := &Registry{dir: dir, now: time.Now}
+	return r, r.sweep()
+}
+
+// sweep removes what adds that were killed have left. An add that is still running is younger.
+func (r *Registry) sweep() error {
+	const op = "registry.sweep"
+	entries, err := os.ReadDir(r.dir)
+	if err != nil {
+		return fault.E(op, fault.Unavailable, err)
+	}
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), stagePrefix) {
+			continue
+		}
+		if info, err := e.Info(); err != nil || r.now().Sub(info.ModTime()) < time.Hour {
+			continue
+		}
+		if err := os.RemoveAll(filepath.Join(r.dir, e.Name())); err != nil {
+			return fault.E(op, fault.Unavailable, err)
+		}
+	}
+	return nil
 }
 
 // Add copies a model into the registry: a package folder (with model.yaml), or a bare .onnx file whose manifest is inferred and
@@ -55,7 +80,7 @@ func (r *Registry) AddAs(ctx context.Context, name, src string, inspect Inspecto
 	if err != nil {
 		return nil, fault.E(op, fault.Unavailable, err)
 	}
-	stage, err := os.MkdirTemp(r.dir, ".adding-")
+	stage, err := os.MkdirTemp(r.dir, stagePrefix)
 	if err != nil {
 		return nil, fault.E(op, fault.Unavailable, err)
 	}

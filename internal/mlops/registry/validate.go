@@ -71,7 +71,6 @@ func (m *Manifest) Validate() error {
 	r.must(m.Summary.EN != "", "summary.en", "missing")
 	r.file(m.Weights.File, "weights.file")
 	r.must(strings.HasSuffix(m.Weights.File, ".onnx"), "weights.file", "got %q, want a name ending in .onnx", m.Weights.File)
-	r.must(m.Weights.File != manifestFile, "weights.file", "must not be %s", manifestFile)
 	r.digest(m.Weights.SHA256, "weights.sha256")
 	r.must(m.Weights.Bytes > 0, "weights.bytes", "got %d, want the size of the file", m.Weights.Bytes)
 	m.Input.validate(&r)
@@ -179,6 +178,8 @@ func (l *Lineage) validate(r *rules) {
 func (g *Golden) validate(r *rules, task Task) {
 	r.file(g.Image, "golden.image")
 	r.file(g.Expected, "golden.expected")
+	r.must(g.Image != g.Expected && g.Image != manifestFile, "golden.image", "got %q, which is another file of the package", g.Image)
+	r.must(g.Expected != manifestFile, "golden.expected", "got %q, which is another file of the package", g.Expected)
 	r.optionalDigest(g.ImageSHA256, "golden.image_sha256")
 	r.optionalDigest(g.ExpectedSHA256, "golden.expected_sha256")
 	r.must(g.ConfidenceTolerance > 0 && g.ConfidenceTolerance < 1, "golden.confidence_tolerance",
@@ -191,7 +192,7 @@ func (g *Golden) validate(r *rules, task Task) {
 // isFileName refuses everything that could reach outside the package folder, on any operating system.
 func isFileName(s string) bool {
 	return s != "" && len(s) <= 128 && s != "." && s != ".." && !strings.ContainsAny(s, "/\\:\x00") && filepath.Base(s) == s &&
-		!strings.HasPrefix(s, ".")
+		!strings.HasPrefix(s, ".") && s != addedFile
 }
 
 func isLabelName(s string) bool {
