@@ -5,6 +5,15 @@ import (
 	"image/color"
 )
 
+// shrink writes img as RGB at 1/k of its size into dst, which holds exactly as many pixels.
+func shrink(img image.Image, k int, dst []byte) {
+	if k == 1 {
+		toRGB(img, dst)
+		return
+	}
+	reduce(img, k, dst)
+}
+
 // toRGB writes the pixels of img as RGB into dst, which holds exactly as many.
 func toRGB(img image.Image, dst []byte) {
 	b := img.Bounds()
@@ -65,10 +74,9 @@ func rgbRow(img image.Image, y int, out []byte) {
 	case *image.Paletted:
 		paletteRow(m, y, out)
 	case *image.YCbCr:
-		for x := range b.Dx() {
-			yi, ci := m.YOffset(b.Min.X+x, y), m.COffset(b.Min.X+x, y)
-			out[3*x], out[3*x+1], out[3*x+2] = color.YCbCrToRGB(m.Y[yi], m.Cb[ci], m.Cr[ci])
-		}
+		ycbcrRow(m, y, out)
+	case videoRange:
+		m.row(y, out)
 	case *image.CMYK:
 		p := m.Pix[m.PixOffset(b.Min.X, y):][:4*b.Dx()]
 		for x := range b.Dx() {
@@ -82,6 +90,26 @@ func rgbRow(img image.Image, y int, out []byte) {
 			c, _ := color.NRGBAModel.Convert(img.At(b.Min.X+x, y)).(color.NRGBA)
 			onWhite([]byte{c.R, c.G, c.B, c.A}, out[3*x:3*x+3])
 		}
+	}
+}
+
+// ycbcrRow writes a row of full-range YCbCr, each chroma sample for the pixels it covers.
+func ycbcrRow(m *image.YCbCr, y int, out []byte) {
+	b := m.Rect
+	shift := 0
+	switch m.SubsampleRatio {
+	case image.YCbCrSubsampleRatio422, image.YCbCrSubsampleRatio420:
+		shift = 1
+	case image.YCbCrSubsampleRatio411, image.YCbCrSubsampleRatio410:
+		shift = 2
+	case image.YCbCrSubsampleRatio444, image.YCbCrSubsampleRatio440:
+	}
+	luma := m.Y[m.YOffset(b.Min.X, y):][:b.Dx()]
+	first := m.COffset(b.Min.X, y)
+	cb, cr := m.Cb[first:], m.Cr[first:]
+	for x, v := range luma {
+		c := (b.Min.X+x)>>shift - b.Min.X>>shift
+		out[3*x], out[3*x+1], out[3*x+2] = color.YCbCrToRGB(v, cb[c], cr[c])
 	}
 }
 

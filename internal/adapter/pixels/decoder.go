@@ -56,7 +56,7 @@ func (d *Decoder) Decode(ctx context.Context, encoded []byte, minWidth, minHeigh
 	format := imagefile.Sniff(encoded)
 	width, height, err := d.size(format, encoded)
 	if err != nil {
-		return nil, fault.E(op, fault.Invalid, err)
+		return nil, fault.E(op, fault.Internal, err)
 	}
 	turn := orientation(imagefile.Orientation(encoded))
 	if turn.swaps() {
@@ -93,35 +93,47 @@ func (d *Decoder) Decode(ctx context.Context, encoded []byte, minWidth, minHeigh
 var errUnknown = errors.New("not a JPEG, PNG, BMP, TIFF or WebP image")
 
 // size reads the stored size from the header and applies the limit.
-// Errors: fault.TooLarge over the limit; anything else is unreadable.
+// Errors: fault.TooLarge over the limit; fault.Invalid when the header is unreadable.
 func (d *Decoder) size(format imagefile.Format, encoded []byte) (width, height int, err error) {
-	r := bytes.NewReader(encoded)
-	var c image.Config
-	switch format {
-	case imagefile.JPEG:
-		c.Width, c.Height, err = jpegSize(encoded)
-	case imagefile.PNG:
-		c, err = png.DecodeConfig(r)
-	case imagefile.BMP:
-		c, err = bmp.DecodeConfig(r)
-	case imagefile.TIFF:
-		c, err = guarded(func() (image.Config, error) { return tiff.DecodeConfig(r) })
-	case imagefile.WebP:
-		c, err = webp.DecodeConfig(r)
-	default:
-		return 0, 0, errUnknown
-	}
+	const op = "pixels.size"
+	c, err := config(format, encoded)
 	if err != nil {
-		return 0, 0, fmt.Errorf("unreadable %s header: %w", format, err)
+		return 0, 0, fault.E(op, fault.Invalid, err)
 	}
 	if c.Width < 1 || c.Height < 1 {
-		return 0, 0, fmt.Errorf("%s image of %d×%d px", format, c.Width, c.Height)
+		return 0, 0, fault.E(op, fault.Invalid, fmt.Errorf("%s image of %d×%d px", format, c.Width, c.Height))
 	}
 	if c.Width > math.MaxInt32 || c.Height > math.MaxInt32 || int64(c.Width)*int64(c.Height) > d.maxPixels {
-		return 0, 0, fault.E("pixels.size", fault.TooLarge,
+		return 0, 0, fault.E(op, fault.TooLarge,
 			fmt.Errorf("the image has %d×%d px, at most %d px are allowed", c.Width, c.Height, d.maxPixels))
 	}
 	return c.Width, c.Height, nil
+}
+
+// config reads the header of any format.
+func config(format imagefile.Format, encoded []byte) (image.Config, error) {
+	c, err := guarded(func() (c image.Config, err error) {
+		r := bytes.NewReader(encoded)
+		switch format {
+		case imagefile.JPEG:
+			c.Width, c.Height, err = jpegSize(encoded)
+		case imagefile.PNG:
+			c, err = png.DecodeConfig(r)
+		case imagefile.BMP:
+			c, err = bmp.DecodeConfig(r)
+		case imagefile.TIFF:
+			c, err = tiff.DecodeConfig(r)
+		case imagefile.WebP:
+			c, err = webp.DecodeConfig(r)
+		default:
+			err = errUnknown
+		}
+		return c, err
+	})
+	if err != nil && format != "" {
+		err = fmt.Errorf("unreadable %s header: %w", format, err)
+	}
+	return c, err
 }
 
 // decodeOther decodes a format other than JPEG and averages blocks of k×k px into dst.
@@ -147,11 +159,10 @@ func decodeOther(format imagefile.Format, encoded []byte, width, height, k int, 
 	if b := img.Bounds(); b.Dx() != width || b.Dy() != height {
 		return fmt.Errorf("the header says %d×%d px, the data %d×%d", width, height, b.Dx(), b.Dy())
 	}
-	if k == 1 {
-		toRGB(img, dst)
-	} else {
-		reduce(img, k, dst)
+	if format == imagefile.WebP {
+		img = fromWebP(img)
 	}
+	shrink(img, k, dst)
 	return nil
 }
 
