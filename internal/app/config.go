@@ -13,6 +13,8 @@ import (
 
 	"github.com/goccy/go-yaml"
 
+	"kenkyo/internal/clinic/assay"
+
 	"kenkyo/internal/fault"
 )
 
@@ -166,3 +168,6 @@ func SplitRoles(s string) []string {
 	}
 	return roles
 }
+
+// LoadAssays reads the catalogue that the configuration selects.
+func LoadAssays(c *Config) (*assay.Catalogue, error) { return assay.Load(c.assaysFS()) }

@@ -50,7 +50,7 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*Installation, err
 	}
 	in := &Installation{Config: cfg, Log: log, Decoder: pixels.New(pixels.Options{MaxPixels: cfg.MaxMegapixels * 1_000_000})}
 	var err error
-	if in.Assays, err = assay.Load(cfg.assaysFS()); err != nil {
+	if in.Assays, err = LoadAssays(&cfg); err != nil {
 		return nil, fault.E(op, fault.Internal, err)
 	}
 	if in.Registry, err = registry.Open(cfg.modelsDir()); err != nil {

@@ -32,6 +32,8 @@ type modelSet struct {
 
 // activeModel is one version in use. Predict holds the lock for reading, close for writing.
 type activeModel struct {
+	digest lab.ModelDigest
+
 	mu    sync.RWMutex
 	model *predict.Model // nil once closed
 }
@@ -40,36 +42,41 @@ func newModelSet(in *Installation, rt *ort.Runtime) *modelSet {
 	return &modelSet{in: in, rt: rt, log: in.Log, active: make(map[string]*activeModel), refused: make(map[lab.ModelDigest]bool)}
 }
 
-// refresh opens versions that are new in the registry. A package that does not load (changed on disk, broken) is left out and
-// logged; the version in use before stays.
+// refresh opens versions that are new in the registry. A newest version that does not load (changed on disk, broken) is logged and
+// left out: the version that this process has in use stays, and an older one does not take its place unasked.
 func (s *modelSet) refresh(ctx context.Context) error {
-	packages, err := s.in.Registry.List()
-	if err != nil {
+	packages, err := s.in.Registry.List() // newest first within a name; what is readable comes with the error
+	if err != nil && len(packages) == 0 {
 		return err
 	}
-	newest := make(map[string]bool)
-	for _, p := range packages { // newest first within a name
-		if newest[p.Name] || s.refused[p.Digest] {
+	seen := make(map[string]bool)
+	for _, p := range packages {
+		if seen[p.Name] || s.refused[p.Digest] {
+			seen[p.Name] = true
 			continue
 		}
-		if cur := s.get(p.Name); cur != nil && cur.model.Package().Digest == p.Digest {
-			newest[p.Name] = true
+		seen[p.Name] = true
+		if cur := s.get(p.Name); cur != nil && cur.digest == p.Digest {
 			continue
 		}
-		m, err := s.open(ctx, p)
+		m, err := s.open(ctx, p.Dir)
 		if err != nil {
 			s.refused[p.Digest] = true
 			s.log.LogAttrs(ctx, slog.LevelError, "model package refused", slog.String("model", p.Ref()), slog.Any("error", err))
 			continue
 		}
-		newest[p.Name] = true
-		s.put(p.Name, &activeModel{model: m})
+		s.put(p.Name, &activeModel{model: m, digest: p.Digest})
 		s.log.LogAttrs(ctx, slog.LevelInfo, "model in use", slog.String("model", p.Ref()), slog.String("version", p.Version))
 	}
-	return nil
+	return err
 }
 
-func (s *modelSet) open(ctx context.Context, p *registry.Package) (*predict.Model, error) {
+// open loads a package in full: digests, graph, golden image.
+func (s *modelSet) open(ctx context.Context, dir string) (*predict.Model, error) {
+	p, err := registry.Load(dir)
+	if err != nil {
+		return nil, err
+	}
 	m, err := s.in.OpenModel(ctx, s.rt, p)
 	if err != nil {
 		return nil, err

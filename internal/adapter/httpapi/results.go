@@ -79,6 +79,7 @@ type requestView struct {
 	State           string               `json:"state" enum:"received,claimed,detected,in_review,decided,released,rejected,erased"`
 	Reason          string               `json:"reason,omitempty" doc:"why a person must look, or why the image was rejected"`
 	SHA256          string               `json:"sha256"`
+	DoneAt          *time.Time           `json:"done_at,omitempty" doc:"when the model had spoken, or the image was rejected"`
 	Model           string               `json:"model,omitempty"`
 	Classifications []lab.Classification `json:"classifications,omitempty" doc:"what the model found; not a result while in_review"`
 }
@@ -153,6 +154,9 @@ func (s *Server) getRequest(ctx context.Context, in *requestInput) (*bodyOf[requ
 	for _, im := range v.Images {
 		view := requestView{
 			ImageID: string(im.ImageID), State: string(im.State), Reason: string(im.Review) + string(im.Reject), SHA256: im.SHA256,
+		}
+		if !im.DoneAt.IsZero() {
+			view.DoneAt = &im.DoneAt
 		}
 		if im.Detection != nil {
 			view.Model = im.Detection.ClassifiedBy()

@@ -100,9 +100,9 @@ func reclaim(ctx context.Context, tx bun.Tx, now time.Time) error {
 // that lost a lease goes alone, in case it was what took its process down.
 func (s *Store) pick(ctx context.Context, tx bun.Tx, models []string, limit int, now time.Time) ([]claimable, error) {
 	var first fieldImageRow
-	err := tx.NewSelect().Model(&first).Column("id", "model", "lost_leases").
+	err := locked(tx.NewSelect().Model(&first).Column("id", "model", "lost_leases").
 		Where("state = ? AND model IN (?) AND available_at <= ?", string(lab.StateReceived), bun.List(models), now.UnixMicro()).
-		Order("urgency", "received_at", "id").Limit(1).For(s.dialect.skipLocked).Scan(ctx)
+		Order("urgency", "received_at", "id").Limit(1), s.dialect.skipLocked).Scan(ctx)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
 	}
@@ -121,7 +121,7 @@ func (s *Store) pick(ctx context.Context, tx bun.Tx, models []string, limit int,
 			string(lab.StateReceived), first.Model, now.UnixMicro()).Order("f.urgency", "f.received_at", "f.id").Limit(int64(limit))
 	}
 	var images []claimable
-	err = q.For(s.dialect.skipLocked).Scan(ctx, &images)
+	err = locked(q, s.dialect.skipLocked).Scan(ctx, &images)
 	return images, err
 }
 

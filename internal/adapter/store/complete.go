@@ -3,6 +3,7 @@ package store
 import (
 	"cmp"
 	"context"
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -163,7 +164,7 @@ func (s *Store) release(ctx context.Context, tx bun.Tx, set imageSetRow, now tim
 	}
 	rep := result.Compose(lab.RequestID(set.RequestID), images)
 	var counter counterRow
-	err = tx.NewSelect().Model(&counter).Where("facility_id = ?", set.FacilityID).For(s.dialect.forUpdate).Scan(ctx)
+	err = locked(tx.NewSelect().Model(&counter).Where("facility_id = ?", set.FacilityID), s.dialect.forUpdate).Scan(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -217,6 +218,7 @@ type detectionColumns struct {
 	ModelDigest *string
 	Findings    *string
 	Lineage     *string
+	DetectedAt  sql.NullInt64
 }
 
 func (d *detectionColumns) detection() (*lab.Detection, error) {
@@ -232,7 +234,7 @@ func (d *detectionColumns) detection() (*lab.Detection, error) {
 func imagesOf(ctx context.Context, db bun.IDB, request string) ([]settledRow, error) {
 	var rows []settledRow
 	err := db.NewSelect().TableExpr("field_image AS f").ColumnExpr("f.*").
-		ColumnExpr("d.model AS d_model, d.model_digest AS d_model_digest, d.findings AS d_findings, d.lineage AS d_lineage").
+		ColumnExpr("d.model AS d_model, d.model_digest AS d_model_digest, d.findings AS d_findings, d.lineage AS d_lineage, d.detected_at AS d_detected_at").
 		Join("LEFT JOIN detection AS d ON d.field_image_id = f.id").
 		Where("f.request_id = ?", request).Order("f.ordinal").Scan(ctx, &rows)
 	return rows, err

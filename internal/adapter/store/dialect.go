@@ -98,3 +98,11 @@ func openSQLite(file string) (write, read *bun.DB, err error) {
 	d := sqlitedialect.New()
 	return bun.NewDB(w, d), bun.NewDB(r, d), nil
 }
+
+// locked adds a locking clause where the database has one.
+func locked(q *bun.SelectQuery, clause string) *bun.SelectQuery {
+	if clause == "" {
+		return q
+	}
+	return q.For(clause)
+}

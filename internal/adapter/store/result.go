@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -166,6 +167,7 @@ func requestView(ctx context.Context, db bun.IDB, dev lab.Device, id lab.Request
 		v.Images = append(v.Images, result.ImageView{
 			ImageID: lab.ImageID(im.ImageID), State: lab.ImageState(im.State), Review: lab.ReviewReason(im.ReviewReason),
 			Reject: lab.RejectReason(im.RejectReason), SHA256: im.SHA256, Detection: det,
+			DoneAt: fromMicros(cmp.Or(im.Detection.DetectedAt, im.SettledAt)),
 		})
 	}
 	var reports []reportRow

@@ -58,6 +58,7 @@ type ImageView struct {
 	Reject    lab.RejectReason
 	SHA256    string
 	Detection *lab.Detection
+	DoneAt    time.Time // when the model had spoken, or the image was rejected; zero before
 }
 
 // Store reads reports and requests. Every read of patient data is recorded in the audit trail by the same call.
