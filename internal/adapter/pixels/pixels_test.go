@@ -362,13 +362,12 @@ func TestDecodeConcurrently(t *testing.T) {
 
 func TestAnnotate(t *testing.T) {
 	t.Parallel()
-	d := pixels.New(pixels.Options{})
 	findings := []lab.Finding{
 		{Label: "RBC", Confidence: 0.91, Box: &lab.Box{X: 60, Y: 50, W: 40, H: 30}},
 		{Label: "WBC", Confidence: 0.5, Box: &lab.Box{X: -10, Y: 150, W: 500, H: 500}},
 		{Label: "field", Confidence: 1},
 	}
-	out, err := d.Annotate(context.Background(), photograph(t, 200, 160, 90), findings)
+	out, err := pixels.New(pixels.Options{}).Annotate(context.Background(), photograph(t, 200, 160, 90), findings)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -384,7 +383,7 @@ func TestAnnotate(t *testing.T) {
 			t.Errorf("pixel %v is %v, want vermilion", p, got)
 		}
 	}
-	if _, err := d.Annotate(context.Background(), []byte("junk"), nil); !fault.Is(err, fault.Invalid) {
+	if _, err := pixels.New(pixels.Options{}).Annotate(context.Background(), []byte("junk"), nil); !fault.Is(err, fault.Invalid) {
 		t.Errorf("Annotate(junk) gave %v, want Invalid", err)
 	}
 }
