@@ -84,6 +84,7 @@ func newOptions(o Options, level onnx.GraphOptimizationLevel) (*onnx.SessionOpti
 	err = errors.Join(
 		opts.SetIntraOpNumThreads(max(1, o.Threads)),
 		opts.SetInterOpNumThreads(1),
+		opts.SetCpuMemArena(false), // as fast without, and memory of a burst of calls goes back to the system
 		opts.SetExecutionMode(onnx.ExecutionModeSequential),
 		opts.SetGraphOptimizationLevel(level),
 		opts.SetLogSeverityLevel(onnx.LoggingLevelFatal), // failures come back as errors; the library's own lines go to stderr

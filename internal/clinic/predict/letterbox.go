@@ -87,6 +87,16 @@ var scratchPool = sync.Pool{New: func() any { return new(scratch) }}
 // normalises and transposes it to planes, in one pass.
 // In: dst holds 3·height·width values of the frame and is overwritten whole. Pure.
 func prepare(dst []float32, r *Raster, w window, f frame, n *normaliser) {
+	area := f.width * f.height
+	var planes [3][]float32 // by source channel
+	for c := range planes {
+		planes[c] = dst[n.plane[c]*area : (n.plane[c]+1)*area]
+	}
+	padOutside(planes, f, n)
+	if w.width == f.newWidth && w.height == f.newHeight {
+		lay(planes, r, w, f, n)
+		return
+	}
 	s := scratchPool.Get().(*scratch) //nolint:errcheck,forcetypeassert // the pool holds nothing else
 	defer scratchPool.Put(s)
 	s.left, s.right, s.weightL, s.weightR = weigh(s.left, s.right, s.weightL, s.weightR, w.width, f.newWidth, true)
@@ -99,18 +109,26 @@ func prepare(dst []float32, r *Raster, w window, f frame, n *normaliser) {
 		s.row[i] = grow(s.row[i], 3*f.newWidth)
 		s.rowIndex[i] = -1
 	}
-	area := f.width * f.height
-	var planes [3][]float32 // by source channel
-	for c := range planes {
-		planes[c] = dst[n.plane[c]*area : (n.plane[c]+1)*area]
-	}
-	padOutside(planes, f, n)
 	for y := range f.newHeight {
 		a := s.across(r, w, int(s.top[y]), int(s.bottom[y]))
 		b := s.across(r, w, int(s.bottom[y]), int(s.top[y]))
 		at := (f.top+y)*f.width + f.left
 		blend(a, b, s.weightT[y], s.weightB[y], n,
 			planes[0][at:at+f.newWidth], planes[1][at:at+f.newWidth], planes[2][at:at+f.newWidth])
+	}
+}
+
+// lay writes a window that has its final size already, as it is after a reduction by the decoder that fits.
+func lay(planes [3][]float32, r *Raster, w window, f frame, n *normaliser) {
+	for y := range w.height {
+		start := 3 * ((w.y+y)*r.Width + w.x)
+		line := r.Pix[start : start+3*w.width]
+		at := (f.top+y)*f.width + f.left
+		p0, p1, p2 := planes[0][at:at+w.width], planes[1][at:at+w.width], planes[2][at:at+w.width]
+		for i := range p0 {
+			p := line[3*i : 3*i+3 : 3*i+3]
+			p0[i], p1[i], p2[i] = n.value[0][p[0]], n.value[1][p[1]], n.value[2][p[2]]
+		}
 	}
 }
 
