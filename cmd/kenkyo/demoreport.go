@@ -101,7 +101,7 @@ func (d *demo) report(ctx context.Context, url string) (err error) {
 		}
 	})
 	if waiting > 0 {
-		d.env.printf("\n%d images wait for a technician: the model is unsure of them, so no person has been spared the decision.\n", waiting)
+		d.env.printf("\n%d images wait for a technician: the model alone may not decide them.\n", waiting)
 	}
 	return err
 }
