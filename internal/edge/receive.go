@@ -34,12 +34,13 @@ func (a *Agent) receiveLoop(ctx context.Context, stop context.CancelCauseFunc, d
 				// A platform that does not hold the request open must not be asked in a tight loop.
 				wait = max(0, min(a.config.Interval, a.config.LongPoll)-time.Since(began))
 			}
-		case fault.Is(err, fault.Unauthenticated) && a.config.Once:
-			stop(err)
-			return
 		default:
 			wait = a.receiveTrouble(err, back, failures)
 			failures++
+			if fault.Is(err, fault.Unauthenticated) && a.config.Once {
+				stop(err)
+				return
+			}
 		}
 		if !pause(ctx, wait, nil) {
 			return

@@ -27,9 +27,6 @@ func (a *Agent) sendLoop(ctx context.Context, stop context.CancelCauseFunc) {
 		case err != nil && !fault.Is(err, fault.Unauthenticated):
 			a.config.Log.Error("the queue cannot be used", slog.String("cause", shortCause(err)))
 		}
-		if err := a.queue.Prune(); err != nil {
-			a.config.Log.Warn("old entries of the queue cannot be removed", slog.String("cause", shortCause(err)))
-		}
 		a.checkDone(stop)
 		if !pause(ctx, s.wait(a.config.Interval), a.kick) {
 			return
@@ -69,7 +66,7 @@ func (s *sender) wait(interval time.Duration) time.Duration {
 func (s *sender) round(ctx context.Context) error {
 	now := time.Now()
 	if now.Before(s.closed) {
-		return nil
+		return s.agent.queue.Tidy()
 	}
 	ready := func(id spool.ItemID) bool { return !now.Before(s.due[id]) }
 	err := s.agent.queue.Each(spool.Waiting, ready, func(it *spool.Item) error {
@@ -78,10 +75,10 @@ func (s *sender) round(ctx context.Context) error {
 		}
 		return s.send(ctx, it)
 	})
-	if errors.Is(err, errRoundOver) {
-		return nil
+	if err != nil && !errors.Is(err, errRoundOver) {
+		return err
 	}
-	return err
+	return s.agent.queue.Tidy()
 }
 
 var errRoundOver = errors.New("the round is over")

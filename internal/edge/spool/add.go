@@ -73,7 +73,7 @@ func (s *Spool) write(it *Item, sources []Source) error {
 		}
 		it.Images = append(it.Images, img)
 	}
-	b, err := json.MarshalIndent(it, "", "  ")
+	b, err := json.Marshal(it)
 	if err != nil {
 		return err
 	}
@@ -120,7 +120,7 @@ func (s *Spool) writeImage(dir string, index int, src Source) (Image, error) {
 		err = out.Sync()
 	}
 	if err := errors.Join(err, out.Close()); err != nil {
-		return Image{}, fault.E(fmt.Sprintf("image %d", index+1), fault.Internal, err)
+		return Image{}, fault.E("spool.writeImage", fault.KindOf(err), fmt.Errorf("image %d: %s", index+1, fault.Message(err)))
 	}
 	img.SHA256, img.Bytes = hex.EncodeToString(count.hash.Sum(nil)), count.bytes
 	return img, nil

@@ -22,8 +22,7 @@ func (s *Spool) Tried(it *Item, cause string) error {
 	return s.writeStatus(it)
 }
 
-// Accepted records the platform's answer, given at clock by the platform's time, moves the item to sent and deletes its images. When the final result has already
-// come – the answer to an earlier attempt was lost – the item is answered at once.
+// Accepted records the platform's answer, given at clock by the platform's time, moves the item to sent and deletes its images.
 func (s *Spool) Accepted(it *Item, request lab.RequestID, clock time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -33,23 +32,23 @@ func (s *Spool) Accepted(it *Item, request lab.RequestID, clock time.Time) error
 	if it.State == Sent {
 		s.sent[request] = filepath.Base(it.dir) // also when only the fsync behind the rename failed
 	}
+	if err == nil {
+		err = s.dropImages(it)
+	}
 	if err != nil {
 		return fault.E("spool.Accepted", fault.Unavailable, err)
 	}
-	if err := s.dropImages(it); err != nil {
-		return fault.E("spool.Accepted", fault.Unavailable, err)
+	return nil
+}
+
+// unaccepted counts the items an early answer could belong to.
+func (s *Spool) unaccepted() (int, error) {
+	waiting, err := s.Count(Waiting)
+	if err != nil {
+		return 0, err
 	}
-	early, ok := s.earlyPath(request)
-	if !ok {
-		return nil
-	}
-	if _, err := os.Stat(early); err != nil {
-		return nil //nolint:nilerr // no early answer is the usual case
-	}
-	if err := s.answer(it); err != nil {
-		return err
-	}
-	return s.fs.Remove(early)
+	held, err := s.Count(Held)
+	return waiting + held, err
 }
 
 // Hold moves an item that the platform refuses for good out of the way, with the reason.
@@ -63,7 +62,7 @@ func (s *Spool) Hold(it *Item, reason Reason) error {
 }
 
 // Answer records that a final result for the request has been delivered. A request this spool does not know as sent is remembered
-// as long as items wait, since it may be the answer to one whose acceptance was lost on the way.
+// as long as items wait or are held, since it may be the answer to one whose acceptance was lost on the way.
 func (s *Spool) Answer(request lab.RequestID) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -74,8 +73,8 @@ func (s *Spool) Answer(request lab.RequestID) error {
 		}
 		return s.answer(it)
 	}
-	waiting, err := s.Count(Waiting)
-	if err != nil || waiting == 0 {
+	open, err := s.unaccepted()
+	if err != nil || open == 0 {
 		return err
 	}
 	early, ok := s.earlyPath(request)
@@ -91,10 +90,13 @@ func (s *Spool) Answer(request lab.RequestID) error {
 // answer moves a sent item on; s.mu is held.
 func (s *Spool) answer(it *Item) error {
 	it.Status.AnsweredAt = s.now()
-	if err := s.transition(it, Answered); err != nil {
+	err := s.transition(it, Answered)
+	if it.State == Answered {
+		delete(s.sent, it.Status.RequestID) // also when only the fsync behind the rename failed
+	}
+	if err != nil {
 		return fault.E("spool.Answer", fault.Unavailable, err)
 	}
-	delete(s.sent, it.Status.RequestID)
 	return nil
 }
 
@@ -143,15 +145,19 @@ func (s *Spool) held(op string, id ItemID) (*Item, error) {
 	return it, nil
 }
 
-// Prune deletes answered items after a week, and answers nobody claimed. Call it now and then.
-func (s *Spool) Prune() error {
+// Tidy matches answers that came early with the items accepted since, forgets those that no item can claim any more, and deletes
+// answered items after a week. Call it after every round of sending.
+func (s *Spool) Tidy() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err := s.matchEarly(); err != nil {
+		return err
+	}
 	now := s.now()
-	if now.Sub(s.answered) < time.Hour {
+	if now.Sub(s.pruned) < time.Hour {
 		return nil
 	}
-	s.answered = now
+	s.pruned = now
 	items, err := s.List(Answered)
 	if err != nil {
 		return err
@@ -161,20 +167,38 @@ func (s *Spool) Prune() error {
 			continue
 		}
 		if err := s.fs.RemoveAll(it.dir); err != nil {
-			return fault.E("spool.Prune", fault.Unavailable, err)
+			return fault.E("spool.Tidy", fault.Unavailable, err)
 		}
 	}
+	return nil
+}
+
+// matchEarly answers sent items whose answer came before their acceptance was known; s.mu is held.
+func (s *Spool) matchEarly() error {
 	entries, err := os.ReadDir(filepath.Join(s.dir, earlyDir))
+	if err != nil || len(entries) == 0 {
+		return err
+	}
+	open, err := s.unaccepted()
 	if err != nil {
-		return fault.E("spool.Prune", fault.Unavailable, err)
+		return err
 	}
 	for _, e := range entries {
-		info, err := e.Info()
-		if err != nil || now.Sub(info.ModTime()) < keepAnswered {
+		name, claimed := s.sent[lab.RequestID(e.Name())]
+		if claimed {
+			it, err := s.load(Sent, name)
+			if err != nil {
+				return err
+			}
+			if err := s.answer(it); err != nil {
+				return err
+			}
+		}
+		if !claimed && open > 0 {
 			continue
 		}
 		if err := s.fs.Remove(filepath.Join(s.dir, earlyDir, e.Name())); err != nil {
-			return fault.E("spool.Prune", fault.Unavailable, err)
+			return fault.E("spool.Tidy", fault.Unavailable, err)
 		}
 	}
 	return nil

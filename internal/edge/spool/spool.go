@@ -35,10 +35,10 @@ type Spool struct {
 	now  func() time.Time
 	lock *os.File // nil when this process only adds and reads
 
-	mu       sync.Mutex
-	sent     map[lab.RequestID]string // folder names of sent items; only the owner keeps it
-	unmoved  map[ItemID]Origin        // items whose origin files are still to be moved; only the owner keeps it
-	answered time.Time                // when answered items were last pruned
+	mu      sync.Mutex
+	sent    map[lab.RequestID]string // folder names of sent items; only the owner keeps it
+	unmoved map[ItemID]Origin        // items whose origin files are still to be moved; only the owner keeps it
+	pruned  time.Time                // when answered items were last pruned
 }
 
 // Attach gives a spool for adding items, listing them, and a person's retry and discard, beside the agent that owns it.
