@@ -93,10 +93,18 @@ func prepare(dst []float32, r *Raster, w window, f frame, n *normaliser) {
 		planes[c] = dst[n.plane[c]*area : (n.plane[c]+1)*area]
 	}
 	padOutside(planes, f, n)
-	if w.width == f.newWidth && w.height == f.newHeight {
+	switch {
+	case w.width == f.newWidth && w.height == f.newHeight:
 		lay(planes, r, w, f, n)
-		return
+	case w.width == 2*f.newWidth && w.height == 2*f.newHeight:
+		halve(planes, r, w, f, n)
+	default:
+		interpolate(planes, r, w, f, n)
 	}
+}
+
+// interpolate is prepare's general case: two source rows are resized across and then mixed down.
+func interpolate(planes [3][]float32, r *Raster, w window, f frame, n *normaliser) {
 	s := scratchPool.Get().(*scratch) //nolint:errcheck,forcetypeassert // the pool holds nothing else
 	defer scratchPool.Put(s)
 	s.left, s.right, s.weightL, s.weightR = weigh(s.left, s.right, s.weightL, s.weightR, w.width, f.newWidth, true)
@@ -130,6 +138,26 @@ func lay(planes [3][]float32, r *Raster, w window, f frame, n *normaliser) {
 			p0[i], p1[i], p2[i] = n.value[0][p[0]], n.value[1][p[1]], n.value[2][p[2]]
 		}
 	}
+}
+
+// halve resizes to exactly half, where all weights are equal and interpolation is the rounded mean of four pixels.
+func halve(planes [3][]float32, r *Raster, w window, f frame, n *normaliser) {
+	for y := range f.newHeight {
+		start := 3 * ((w.y+2*y)*r.Width + w.x)
+		a, b := r.Pix[start:start+3*w.width], r.Pix[start+3*r.Width:start+3*(r.Width+w.width)]
+		at := (f.top+y)*f.width + f.left
+		p0, p1, p2 := planes[0][at:at+f.newWidth], planes[1][at:at+f.newWidth], planes[2][at:at+f.newWidth]
+		for i := range p0 {
+			u, v := a[6*i:6*i+6:6*i+6], b[6*i:6*i+6:6*i+6]
+			p0[i] = n.value[0][mean4(u[0], u[3], v[0], v[3])]
+			p1[i] = n.value[1][mean4(u[1], u[4], v[1], v[4])]
+			p2[i] = n.value[2][mean4(u[2], u[5], v[2], v[5])]
+		}
+	}
+}
+
+func mean4(a, b, c, d byte) byte {
+	return byte((uint16(a) + uint16(b) + uint16(c) + uint16(d) + 2) >> 2) //nolint:gosec // G115: a mean of bytes
 }
 
 // weigh gives, for each of out positions along an axis of in source pixels, the two neighbours and their weights. Beyond the
