@@ -65,6 +65,9 @@ func (s *Store) Close() error {
 	return err
 }
 
+// SQL gives the writing connection pool, for tests that damage what is stored.
+func (s *Store) SQL() *sql.DB { return s.write.DB }
+
 // Ping reports whether the database answers; fault.Unavailable otherwise.
 func (s *Store) Ping(ctx context.Context) error {
 	var one int
