@@ -52,7 +52,7 @@ func Enroll(ctx context.Context, e Enrollment) (Device, error) {
 	known := err == nil
 	switch {
 	case known && !e.Replace:
-		return Device{}, fault.E(op, fault.Conflict, errors.New("this data folder is already enrolled"))
+		return Device{}, fault.E(op, fault.Conflict, errors.New("this data folder is already enrolled: give --replace to give up its identity"))
 	case err != nil && !fault.Is(err, fault.Unauthenticated) && !e.Replace:
 		return Device{}, err
 	}

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"kenkyo/internal/edge"
+	"kenkyo/internal/fault"
 )
 
 const enrollLong = `Exchanges an enrolment code, which the platform's administrator issues and which works once, for this computer's identity.
@@ -33,6 +34,9 @@ func (p *Program) enroll() *cobra.Command {
 				e.CAFile = abs
 			}
 			d, err := edge.Enroll(cmd.Context(), e)
+			if fault.Is(err, fault.Conflict) {
+				return usage(err)
+			}
 			if err != nil {
 				return err
 			}

@@ -65,7 +65,7 @@ func Open(dir string, fsys durable.FS) (*Spool, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.lock, err = durable.Lock(filepath.Join(dir, "lock"), false)
+	s.lock, err = takeLock(filepath.Join(dir, "lock"))
 	if errors.Is(err, durable.ErrLocked) {
 		return nil, fault.E("spool.Open", fault.Conflict, errors.New("another agent is using this data folder"))
 	}
@@ -76,6 +76,18 @@ func Open(dir string, fsys durable.FS) (*Spool, error) {
 		return nil, errors.Join(fault.E("spool.Open", fault.Unavailable, err), s.lock.Close())
 	}
 	return s, nil
+}
+
+// takeLock tries for a second: a status command asking whether an agent runs holds the lock for a moment.
+func takeLock(path string) (*os.File, error) {
+	const tries, between = 20, 50 * time.Millisecond
+	for n := 1; ; n++ {
+		f, err := durable.Lock(path, false)
+		if n == tries || !errors.Is(err, durable.ErrLocked) {
+			return f, err
+		}
+		<-time.After(between)
+	}
 }
 
 // Close gives up ownership.
