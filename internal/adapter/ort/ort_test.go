@@ -19,11 +19,11 @@ import (
 )
 
 // open loads the runtime; its absence fails the test, since a skipped test would pass for a working one.
-func open(t testing.TB) *ort.Runtime {
-	t.Helper()
+func open(tb testing.TB) *ort.Runtime {
+	tb.Helper()
 	rt, err := ort.Open(os.Getenv("KENKYO_ORT_LIB"))
 	if err != nil {
-		t.Fatalf("ONNX Runtime is needed by this test: run `make ort` or set KENKYO_ORT_LIB: %v", err)
+		tb.Fatalf("ONNX Runtime is needed by this test: run `make ort` or set KENKYO_ORT_LIB: %v", err)
 	}
 	return rt
 }
@@ -31,15 +31,15 @@ func open(t testing.TB) *ort.Runtime {
 func graph(name string) string { return filepath.Join("testdata", name+".onnx") }
 
 // session opens a graph of testdata.
-func session(t testing.TB, name string, o ort.Options) *ort.Session {
-	t.Helper()
-	s, err := open(t).NewSession(graph(name), o)
+func session(tb testing.TB, name string, o ort.Options) *ort.Session {
+	tb.Helper()
+	s, err := open(tb).NewSession(graph(name), o)
 	if err != nil {
-		t.Fatalf("NewSession(%s): %v", name, err)
+		tb.Fatalf("NewSession(%s): %v", name, err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := s.Close(); err != nil {
-			t.Errorf("Close(%s): %v", name, err)
+			tb.Errorf("Close(%s): %v", name, err)
 		}
 	})
 	return s
@@ -57,14 +57,14 @@ func images(levels ...float32) []float32 {
 	return out
 }
 
-func run(t testing.TB, s *ort.Session, batch int, in []float32) predict.Tensor {
-	t.Helper()
+func run(tb testing.TB, s *ort.Session, batch int, in []float32) predict.Tensor {
+	tb.Helper()
 	outs, err := s.Run(context.Background(), batch, in)
 	if err != nil {
-		t.Fatalf("Run(batch %d): %v", batch, err)
+		tb.Fatalf("Run(batch %d): %v", batch, err)
 	}
 	if len(outs) != 1 {
-		t.Fatalf("Run(batch %d) gave %d outputs, want 1", batch, len(outs))
+		tb.Fatalf("Run(batch %d) gave %d outputs, want 1", batch, len(outs))
 	}
 	return outs[0]
 }

@@ -23,8 +23,8 @@ import (
 )
 
 // greyPNG encodes an image of one grey level.
-func greyPNG(t testing.TB, width, height int, level uint8) []byte {
-	t.Helper()
+func greyPNG(tb testing.TB, width, height int, level uint8) []byte {
+	tb.Helper()
 	img := image.NewGray(image.Rect(0, 0, width, height))
 	for i := range img.Pix {
 		img.Pix[i] = level
@@ -32,38 +32,38 @@ func greyPNG(t testing.TB, width, height int, level uint8) []byte {
 	img.Set(0, 0, color.Gray{Y: level})
 	var b bytes.Buffer
 	if err := png.Encode(&b, img); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return b.Bytes()
 }
 
 // add puts a graph of testdata into a fresh registry, as `kenkyo model add` does.
-func add(t testing.TB, name string) (*registry.Package, error) {
-	t.Helper()
-	rt := open(t)
-	reg, err := registry.Open(t.TempDir())
+func add(tb testing.TB, name string) (*registry.Package, error) {
+	tb.Helper()
+	rt := open(tb)
+	reg, err := registry.Open(tb.TempDir())
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return reg.Add(context.Background(), graph(name), rt, predict.NewCheck(rt.OpenPackage, pixels.New(pixels.Options{})))
 }
 
 // model makes a graph of testdata ready to predict.
-func model(t testing.TB, name string) *predict.Model {
-	t.Helper()
-	p, err := add(t, name)
+func model(tb testing.TB, name string) *predict.Model {
+	tb.Helper()
+	p, err := add(tb, name)
 	if err != nil {
-		t.Fatalf("Add(%s): %v", name, err)
+		tb.Fatalf("Add(%s): %v", name, err)
 	}
-	s, err := open(t).OpenPackage(p)
+	s, err := open(tb).OpenPackage(p)
 	if err != nil {
-		t.Fatalf("OpenPackage(%s): %v", name, err)
+		tb.Fatalf("OpenPackage(%s): %v", name, err)
 	}
 	m, err := predict.New(context.Background(), p, s, pixels.New(pixels.Options{}))
 	if err != nil {
-		t.Fatalf("New(%s): %v", name, err)
+		tb.Fatalf("New(%s): %v", name, err)
 	}
-	t.Cleanup(func() { _ = m.Close() })
+	tb.Cleanup(func() { _ = m.Close() })
 	return m
 }
 
@@ -194,11 +194,11 @@ func TestPredictTellsLogitsFromProbabilities(t *testing.T) {
 }
 
 // shipped gives the folder of model packages of this repository.
-func shipped(t testing.TB) []string {
-	t.Helper()
+func shipped(tb testing.TB) []string {
+	tb.Helper()
 	found, err := filepath.Glob(filepath.Join("..", "..", "..", "models", "*", "model.yaml"))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	var dirs []string
 	for _, f := range found {

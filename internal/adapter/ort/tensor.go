@@ -138,11 +138,11 @@ func toHalf(f float32) uint16 {
 	case exp > 15:
 		return sign | 0x7c00
 	case exp >= -14:
-		h := uint32(exp+15)<<10 | man>>13                      //nolint:gosec // G115: exp+15 is 1..30
+		h := uint32(exp+15)<<10 | man>>13
 		return sign | uint16(h+roundUp(man&0x1fff, 0x1000, h)) //nolint:gosec // G115: at most 0x7c00, a carry becomes infinity
 	case exp >= -25:
 		man |= 0x800000
-		shift := uint(-exp - 1) //nolint:gosec // G115: 14..24
+		shift := uint(-exp - 1)
 		h := man >> shift
 		return sign | uint16(h+roundUp(man&(1<<shift-1), 1<<(shift-1), h)) //nolint:gosec // G115: at most 0x400
 	}

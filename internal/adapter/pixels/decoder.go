@@ -149,6 +149,8 @@ func decodeOther(format imagefile.Format, encoded []byte, width, height, k int, 
 			return tiff.Decode(r)
 		case imagefile.WebP:
 			return webp.Decode(r)
+		case imagefile.JPEG: // jpegDecode reads it
+			fallthrough
 		default:
 			return nil, errUnknown
 		}

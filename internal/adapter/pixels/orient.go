@@ -29,6 +29,8 @@ func (o orientation) apply(dst, src []byte, width, height int) {
 		start, dx, dy = w*h-1, -h, -1
 	case 8: // turned right: turn left
 		start, dx, dy = h*(w-1), -h, 1
+	case upright:
+		fallthrough
 	default:
 		copy(dst, src)
 		return

@@ -41,20 +41,20 @@ func grey() [4]rgb {
 	return out
 }
 
-func sample(t testing.TB, name string) []byte {
-	t.Helper()
+func sample(tb testing.TB, name string) []byte {
+	tb.Helper()
 	b, err := os.ReadFile(filepath.Join("testdata", name))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return b
 }
 
-func decode(t testing.TB, encoded []byte, minWidth, minHeight int) *predict.Raster {
-	t.Helper()
+func decode(tb testing.TB, encoded []byte, minWidth, minHeight int) *predict.Raster {
+	tb.Helper()
 	r, err := pixels.New(pixels.Options{}).Decode(context.Background(), encoded, minWidth, minHeight)
 	if err != nil {
-		t.Fatalf("Decode: %v", err)
+		tb.Fatalf("Decode: %v", err)
 	}
 	return r
 }
@@ -223,8 +223,8 @@ func TestReduceRaggedEdge(t *testing.T) {
 }
 
 // photograph is a JPEG with detail everywhere, as a microscope field has it.
-func photograph(t testing.TB, width, height, quality int) []byte {
-	t.Helper()
+func photograph(tb testing.TB, width, height, quality int) []byte {
+	tb.Helper()
 	img := image.NewRGBA(image.Rect(0, 0, width, height))
 	state := uint32(1)
 	for y := range height {
@@ -236,7 +236,7 @@ func photograph(t testing.TB, width, height, quality int) []byte {
 	}
 	var b bytes.Buffer
 	if err := jpeg.Encode(&b, img, &jpeg.Options{Quality: quality}); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return b.Bytes()
 }

@@ -43,5 +43,5 @@ func videoToRGB(y, cb, cr int32) (r, g, b byte) {
 }
 
 func byte8(v int32) byte {
-	return byte(max(0, min(v>>14, 255))) //nolint:gosec // G115: clamped
+	return byte(max(0, min(v>>14, 255)))
 }

@@ -101,7 +101,7 @@ func (m *Model) decide(votes []int) lab.Finding {
 			background = n
 			continue
 		}
-		if winner < 0 || n > votes[winner] {
+		if winner < 0 || n > votes[winner] { //nolint:gosec // G602: winner is an index met before
 			winner = i
 		}
 	}

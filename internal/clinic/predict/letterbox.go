@@ -109,8 +109,8 @@ func interpolate(planes [3][]float32, r *Raster, w window, f frame, n *normalise
 	defer scratchPool.Put(s)
 	s.left, s.right, s.weightL, s.weightR = weigh(s.left, s.right, s.weightL, s.weightR, w.width, f.newWidth, true)
 	for i := range s.left {
-		s.left[i] = 3 * (s.left[i] + int32(w.x)) //nolint:gosec // G115: sides are far below 2^29 px
-		s.right[i] = 3 * (s.right[i] + int32(w.x))
+		s.left[i] = 3 * (s.left[i] + int32(w.x))   //nolint:gosec // G115: sides are far below 2^29 px
+		s.right[i] = 3 * (s.right[i] + int32(w.x)) //nolint:gosec // G115: as above
 	}
 	s.top, s.bottom, s.weightT, s.weightB = weigh(s.top, s.bottom, s.weightT, s.weightB, w.height, f.newHeight, false)
 	for i := range s.row {

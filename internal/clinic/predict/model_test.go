@@ -209,7 +209,7 @@ func TestPredictErrors(t *testing.T) {
 		},
 	}
 	for name, answer := range broken {
-		var now func(int, []float32) ([]predict.Tensor, error) = oneBox
+		now := oneBox
 		m, s, _ := newModel(t, detectPackage(), func(b int, in []float32) ([]predict.Tensor, error) { return now(b, in) })
 		now = answer
 		if _, err := m.Predict(context.Background(), []byte("32x32"), 0, nil); !fault.Is(err, fault.Internal) {

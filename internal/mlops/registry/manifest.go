@@ -269,10 +269,8 @@ func refuseAliases(b []byte) (err error) {
 		}
 	}()
 	for _, t := range lexer.Tokenize(string(b)) {
-		switch t.Type {
-		case token.AnchorType, token.AliasType, token.MergeKeyType:
+		if t.Type == token.AnchorType || t.Type == token.AliasType || t.Type == token.MergeKeyType {
 			return fmt.Errorf("model.yaml: line %d: anchors and aliases are not allowed", t.Position.Line)
-		default:
 		}
 	}
 	return nil

@@ -224,10 +224,10 @@ func (s *scanner) escape(b *strings.Builder) error {
 		return errors.New("an escape in a label is cut off")
 	}
 	n, err := strconv.ParseUint(s.text[s.pos:s.pos+digits], 16, 32)
-	if err != nil || n > utf8.MaxRune || !utf8.ValidRune(rune(n)) { //nolint:gosec // G115: bounded by MaxRune on the left
+	if err != nil || n > utf8.MaxRune || !utf8.ValidRune(rune(n)) {
 		return fmt.Errorf("escape %q in a label is not a character", s.text[s.pos:s.pos+digits])
 	}
 	s.pos += digits
-	b.WriteRune(rune(n)) //nolint:gosec // G115: bounded by MaxRune above
+	b.WriteRune(rune(n))
 	return nil
 }
