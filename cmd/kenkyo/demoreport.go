@@ -109,7 +109,7 @@ func (d *demo) report(ctx context.Context, url string) (err error) {
 func printRequest(w io.Writer, r *shownRequest) (waiting int) {
 	for _, im := range r.Images {
 		state, took := im.State, "-"
-		switch lab.ImageState(im.State) {
+		switch lab.ImageState(im.State) { //nolint:exhaustive // the other states speak for themselves
 		case lab.StateInReview:
 			state = "waits for a technician (" + im.Reason + ")"
 			waiting++

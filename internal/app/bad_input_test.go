@@ -272,7 +272,7 @@ func TestLostAndTamperedBlobs(t *testing.T) {
 		"missing":  os.Remove,
 		"cut":      func(p string) error { return os.Truncate(p, 100) },
 		"flipped":  flipLastByte,
-		"appended": func(p string) error { return appendByte(p) },
+		"appended": appendByte,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -140,7 +140,7 @@ func isImage(path string) (bool, error) {
 	head := make([]byte, 16)
 	n, err := io.ReadFull(f, head)
 	if err != nil && n == 0 {
-		return false, nil //nolint:nilerr // an empty file is no image
+		return false, nil // an empty file is no image
 	}
 	return imagefile.Sniff(head[:n]) != "", nil
 }

@@ -148,7 +148,7 @@ func (s *modelSet) Predictor(name string) (detect.Predictor, error) {
 	if a := s.get(name); a != nil {
 		return a, nil
 	}
-	return nil, fault.E("app.Predictor", fault.NotFound, errNoModel(name))
+	return nil, fault.E("app.Predictor", fault.NotFound, noModelError(name))
 }
 
 // Predict implements detect.Predictor.
@@ -156,7 +156,7 @@ func (a *activeModel) Predict(ctx context.Context, encoded []byte, pixelSizeUM f
 	a.mu.RLock()
 	defer a.mu.RUnlock()
 	if a.model == nil {
-		return lab.Detection{}, fault.E("app.Predict", fault.Unavailable, errNoModel("this version"))
+		return lab.Detection{}, fault.E("app.Predict", fault.Unavailable, noModelError("this version"))
 	}
 	return a.model.Predict(ctx, encoded, pixelSizeUM, floor)
 }
@@ -173,8 +173,8 @@ func (a *activeModel) close(log *slog.Logger) {
 	a.model = nil
 }
 
-type errNoModel string
+type noModelError string
 
-func (e errNoModel) Error() string {
+func (e noModelError) Error() string {
 	return "model " + string(e) + " is not in use here; add it with kenkyo model add"
 }

@@ -28,7 +28,6 @@ func importing(t *testing.T, path string, imports ...string) source {
 // TestRules shows for every rule what breaks it and what does not, on made-up packages.
 func TestRules(t *testing.T) {
 	t.Parallel()
-	domainFree := func(all []source) []string { return checkDomain(all) }
 	sizes := func(all []source) []string { over, _ := checkSizes(all); return over }
 	lines := func(n int) string { return "package x\n" + strings.Repeat("// a line\n", n) }
 	methods := func(n int) string {
@@ -66,15 +65,15 @@ func TestRules(t *testing.T) {
 		{"assistants wired", checkClosed, importing(t, "internal/app", `"kenkyo/internal/assist/flow"`), ""},
 		{"assistants depended on", checkClosed, importing(t, "internal/adapter/httpapi", `"kenkyo/internal/assist/flow"`), "nothing may depend on"},
 
-		{"database in the domain", domainFree, importing(t, "internal/clinic/intake", `"database/sql"`), "imports database/sql;"},
-		{"transport below", domainFree, importing(t, "internal/standard/fhir", `"net/http/httputil"`), "imports net/http/httputil;"},
-		{"process in the domain", domainFree, importing(t, "internal/mlops/pipeline", `"os/exec"`), "imports os/exec;"},
-		{"cgo in the domain", domainFree, importing(t, "internal/clinic/predict", `"C"`), "imports C;"},
-		{"cgo in an adapter", domainFree, importing(t, "internal/adapter/pixels", `"C"`), ""},
-		{"net alone is no transport", domainFree, importing(t, "internal/standard/hl7v2", `"net/netip"`), ""},
-		{"library of the table", domainFree, importing(t, "internal/lab", `"github.com/google/uuid"`), ""},
-		{"library of another's row", domainFree, importing(t, "internal/fault", `"github.com/google/uuid"`), "needs a row"},
-		{"library with a like name", domainFree, importing(t, "internal/lab", `"github.com/google/uuid-like"`), "needs a row"},
+		{"database in the domain", checkDomain, importing(t, "internal/clinic/intake", `"database/sql"`), "imports database/sql;"},
+		{"transport below", checkDomain, importing(t, "internal/standard/fhir", `"net/http/httputil"`), "imports net/http/httputil;"},
+		{"process in the domain", checkDomain, importing(t, "internal/mlops/pipeline", `"os/exec"`), "imports os/exec;"},
+		{"cgo in the domain", checkDomain, importing(t, "internal/clinic/predict", `"C"`), "imports C;"},
+		{"cgo in an adapter", checkDomain, importing(t, "internal/adapter/pixels", `"C"`), ""},
+		{"net alone is no transport", checkDomain, importing(t, "internal/standard/hl7v2", `"net/netip"`), ""},
+		{"library of the table", checkDomain, importing(t, "internal/lab", `"github.com/google/uuid"`), ""},
+		{"library of another's row", checkDomain, importing(t, "internal/fault", `"github.com/google/uuid"`), "needs a row"},
+		{"library with a like name", checkDomain, importing(t, "internal/lab", `"github.com/google/uuid-like"`), "needs a row"},
 
 		{"driver at home", checkDrivers, importing(t, "internal/app", `_ "modernc.org/sqlite"`), ""},
 		{"driver by name", checkDrivers, importing(t, "internal/app", `"modernc.org/sqlite"`), "imports the driver"},

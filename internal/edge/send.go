@@ -174,7 +174,7 @@ func (b backoff) next(failures int, asked time.Duration) time.Duration {
 		bound = min(b.most, b.base<<failures)
 	}
 	if asked > 0 {
-		return asked + rand.N(min(bound, asked/8)+1)
+		return asked + rand.N(min(bound, asked/8)+1) //nolint:gosec // a waiting time is no secret
 	}
-	return rand.N(bound) + time.Millisecond
+	return rand.N(bound) + time.Millisecond //nolint:gosec // a waiting time is no secret
 }

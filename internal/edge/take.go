@@ -59,7 +59,7 @@ func (t *taker) round(ctx context.Context) error {
 	refused := map[string]refusal{}
 	for _, c := range found.Candidates {
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // the program ends; the rest is taken by the next run
 		}
 		if old, ok := t.refused[c.Path]; ok && old.print == c.Fingerprint() {
 			refused[c.Path] = old

@@ -66,7 +66,7 @@ func problemOf(err error) *problem {
 	if p.retryAfter <= 0 {
 		p.retryAfter = defaultRetryAfter
 	}
-	switch kind {
+	switch kind { //nolint:exhaustive // the other kinds tell their cause
 	case fault.Internal, fault.Corrupt:
 		p.Detail = "the platform failed; the operator finds the cause in the log under this answer's X-Request-ID"
 		return p

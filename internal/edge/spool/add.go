@@ -138,7 +138,7 @@ func (c *counter) Write(p []byte) (int, error) {
 }
 
 func extension(f imagefile.Format) string {
-	switch f {
+	switch f { //nolint:exhaustive // the other formats are named as their files are
 	case imagefile.JPEG:
 		return "jpg"
 	case "":
@@ -162,7 +162,7 @@ func newItemID(now time.Time) ItemID {
 	_, _ = rand.Read(b[:]) // crypto/rand.Read never fails: it ends the program instead
 	ms := now.UnixMilli()
 	for i := range 6 {
-		b[i] = byte(ms >> (40 - 8*i))
+		b[i] = byte(ms >> (40 - 8*i)) //nolint:gosec // byte by byte
 	}
 	return ItemID("itm_" + hex.EncodeToString(b[:]))
 }

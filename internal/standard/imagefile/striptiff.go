@@ -95,7 +95,7 @@ func (f *tiffFile) readDirectory() error {
 		return damaged(TIFF, "it has both strips and tiles")
 	}
 	slices.SortFunc(f.entries, func(a, b tiffEntry) int { return int(a.tag) - int(b.tag) })
-	return f.dir.check(f.order)
+	return f.dir.check()
 }
 
 // numbers reads an array of SHORT or LONG.

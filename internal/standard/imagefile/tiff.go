@@ -128,7 +128,7 @@ func (c *Checker) tiffDirectory(b []byte) error {
 		d.add(order, readEntry(order, b))
 	}
 	c.info.Orientation = d.orientation
-	if err := d.check(order); err != nil {
+	if err := d.check(); err != nil {
 		return err
 	}
 	if err := c.size(d.width, d.height); err != nil {
@@ -180,7 +180,7 @@ func (d *tiffDir) add(order binary.ByteOrder, e tiffEntry) {
 	}
 }
 
-func (d *tiffDir) check(order binary.ByteOrder) error {
+func (d *tiffDir) check() error {
 	d.orientation = max(d.orientation, 1)
 	switch d.compression {
 	case 0, 1, 2, 3, 4, 5, 8, 32946, 32773: // none, CCITT, LZW, Deflate, PackBits

@@ -33,7 +33,7 @@ func CreateRoot(path string) error {
 	if err := insecurecleartextkeyset.Write(h, keyset.NewJSONWriter(&buf)); err != nil {
 		return fault.E(op, fault.Internal, err)
 	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) //nolint:gosec // the operator's own configuration names the file
 	if errors.Is(err, fs.ErrExist) {
 		return fault.E(op, fault.Conflict, errors.New("root key file exists already"))
 	}
