@@ -56,7 +56,7 @@ type Platform struct {
 	closing chan struct{}
 
 	mu       sync.Mutex
-	change   chan struct{} // closed and replaced at every release
+	change   chan struct{} // closed and replaced at every release and acceptance
 	requests []*Request
 	byKey    map[string]*Request
 	released []json.RawMessage
@@ -115,6 +115,24 @@ func (p *Platform) Requests() []*Request {
 	return slices.Clone(p.requests)
 }
 
+// AwaitRequests waits until so many submissions are accepted.
+func (p *Platform) AwaitRequests(tb testing.TB, count int) {
+	tb.Helper()
+	for {
+		p.mu.Lock()
+		got, change := len(p.requests), p.change
+		p.mu.Unlock()
+		if got >= count {
+			return
+		}
+		select {
+		case <-change:
+		case <-time.After(30 * time.Second):
+			tb.Fatalf("%d submissions after 30 s without one, want %d", got, count)
+		}
+	}
+}
+
 // Counts gives how many uploads began and how many polls came.
 func (p *Platform) Counts() (uploads, polls int) {
 	p.mu.Lock()
@@ -143,6 +161,11 @@ func (p *Platform) release(r *Request, status string, version int) {
 		p.tb.Error(err)
 	}
 	p.released = append(p.released, raw)
+	p.changed()
+}
+
+// changed wakes who waits; p.mu is held.
+func (p *Platform) changed() {
 	close(p.change)
 	p.change = make(chan struct{})
 }
@@ -238,6 +261,7 @@ func (p *Platform) accept(w http.ResponseWriter, r *http.Request) {
 		if !p.manual {
 			p.release(req, "final", 1)
 		}
+		p.changed()
 	default:
 		req = old
 	}
