@@ -84,7 +84,9 @@ func newOptions(o Options, level onnx.GraphOptimizationLevel) (*onnx.SessionOpti
 	err = errors.Join(
 		opts.SetIntraOpNumThreads(max(1, o.Threads)),
 		opts.SetInterOpNumThreads(1),
-		opts.SetCpuMemArena(false), // as fast without, and memory of a burst of calls goes back to the system
+		// One arena for all callers: as fast as malloc, and half the memory under sustained concurrent calls, because malloc keeps
+		// one heap for each thread.
+		opts.SetCpuMemArena(true),
 		opts.SetExecutionMode(onnx.ExecutionModeSequential),
 		opts.SetGraphOptimizationLevel(level),
 		opts.SetLogSeverityLevel(onnx.LoggingLevelFatal), // failures come back as errors; the library's own lines go to stderr
