@@ -86,14 +86,14 @@ func (e *env) printAssays(catalogue *assay.Catalogue) error {
 	if e.isJSON {
 		return e.printJSON(all)
 	}
-	return e.table("NAME\tTITLE\tCONDITIONS\tREVIEW\tLABELS", func(w io.Writer) {
+	return e.table("NAME\tCONDITIONS\tREVIEW\tLABELS\tTITLE", func(w io.Writer) {
 		for _, a := range all {
 			var labels []string
 			for _, l := range catalogue.Vocabulary(a.Vocabulary).Labels {
 				labels = append(labels, l.Name)
 			}
-			_, _ = fmt.Fprintf(w, "%s\t%s (%s)\t%s\t%s\t%s\n", a.Name, a.Title.EN, a.Title.JA,
-				strings.Join(a.Conditions(), ", "), a.Review.Mode, strings.Join(labels, ", "))
+			_, _ = fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s / %s\n", a.Name, strings.Join(a.Conditions(), ", "), a.Review.Mode,
+				strings.Join(labels, ", "), a.Title.EN, a.Title.JA)
 		}
 	})
 }

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	"kenkyo/internal/clinic/detect"
@@ -28,6 +29,8 @@ var (
 // Dir is a folder of objects: <root>/<kind>/<2 hexadecimal digits>/<identifier>, and <root>/tmp for objects being written.
 type Dir struct {
 	root string
+
+	durable sync.Map // folders whose own entries this process has made durable
 }
 
 var keyForm = regexp.MustCompile(`^[a-z]{1,20}/[A-Za-z0-9_]{1,100}$`)
@@ -114,15 +117,20 @@ func (w *writer) Abort() {
 	w.file = nil
 }
 
-// ensureFolder creates the folder of an object and makes its own entry durable.
+// ensureFolder creates the folder of an object and makes its entry durable. That a folder exists does not show that its entry would
+// survive a power cut: another process may have made it a moment ago. So each process syncs the parents once for each folder.
 func (d *Dir) ensureFolder(folder string) error {
-	if _, err := os.Stat(folder); err == nil {
+	if _, ok := d.durable.Load(folder); ok {
 		return nil
 	}
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return err
 	}
-	return errors.Join(syncDir(filepath.Dir(folder)), syncDir(d.root))
+	if err := errors.Join(syncDir(filepath.Dir(folder)), syncDir(d.root)); err != nil {
+		return err
+	}
+	d.durable.Store(folder, struct{}{})
+	return nil
 }
 
 // Open implements detect.Blobs.

@@ -17,6 +17,12 @@ import (
 	"kenkyo/internal/lab"
 )
 
+// Bounds of synchronous detection in one process.
+const (
+	maxDetecting   = 16 // images in memory
+	detectPatience = 5 * time.Second
+)
+
 // detectedBody answers POST /api/v1/detect.
 type detectedBody struct {
 	Assay           string               `json:"assay"`
@@ -54,6 +60,15 @@ func (s *Server) detectNow(w http.ResponseWriter, r *http.Request) (*detectedBod
 	}
 	if s.Detect == nil {
 		return nil, fault.E(op, fault.Unavailable, errors.New("this process does not have the inference role"))
+	}
+	// The image is held in memory until its answer is ready: as many bodies are read at once as there is room for.
+	select {
+	case s.detecting <- struct{}{}:
+		defer func() { <-s.detecting }()
+	case <-time.After(detectPatience):
+		return nil, fault.E(op, fault.Overloaded, errors.New("too many images are being examined; send it again after Retry-After"), fault.RetryAfter(time.Second))
+	case <-r.Context().Done():
+		return nil, fault.E(op, fault.Unavailable, r.Context().Err())
 	}
 	const textsBytes = 64 << 10
 	parts, err := openForm(w, r, s.opt.MaxImageBytes+textsBytes, s.opt.StallTimeout)

@@ -70,11 +70,13 @@ type Server struct {
 	log     *slog.Logger
 	handler http.Handler
 	uploads chan struct{}
+
+	detecting chan struct{}
 }
 
 // New builds the routes.
 func New(deps Deps, opt Options) *Server {
-	s := &Server{Deps: deps, opt: opt, log: deps.Log, uploads: make(chan struct{}, opt.MaxUploads)}
+	s := &Server{Deps: deps, opt: opt, log: deps.Log, uploads: make(chan struct{}, opt.MaxUploads), detecting: make(chan struct{}, maxDetecting)}
 	mux := http.NewServeMux()
 	api := humago.New(mux, humaConfig(opt.Version))
 	s.registerImages(mux, api)
