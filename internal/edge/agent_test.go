@@ -298,8 +298,10 @@ func TestRunHoldsWhatIsRefusedAndGoesOn(t *testing.T) {
 	if len(r.Held) != 2 {
 		t.Fatalf("held %+v, want two", r.Held)
 	}
-	want := &spool.Reason{Status: 422, Title: "Unprocessable Entity", Detail: "the assay is not known",
-		Errors: []spool.Field{{Location: "body.assay", Message: "no such assay"}}}
+	want := &spool.Reason{
+		Status: 422, Title: "Unprocessable Entity", Detail: "the assay is not known",
+		Errors: []spool.Field{{Location: "body.assay", Message: "no such assay"}},
+	}
 	if diff := cmp.Diff(want, r.Held[0].Reason); diff != "" {
 		t.Errorf("reason (-want +got):\n%s", diff)
 	}

@@ -73,15 +73,19 @@ func (c *counting) step() error { return c.act(c.n.Add(1)) }
 func (c *counting) Mkdir(path string) error {
 	return first(c.step, func() error { return c.OS.Mkdir(path) })
 }
+
 func (c *counting) Rename(from, to string) error {
 	return first(c.step, func() error { return c.OS.Rename(from, to) })
 }
+
 func (c *counting) Remove(path string) error {
 	return first(c.step, func() error { return c.OS.Remove(path) })
 }
+
 func (c *counting) RemoveAll(path string) error {
 	return first(c.step, func() error { return c.OS.RemoveAll(path) })
 }
+
 func (c *counting) SyncDir(path string) error {
 	return first(c.step, func() error { return c.OS.SyncDir(path) })
 }

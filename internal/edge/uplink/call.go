@@ -41,8 +41,10 @@ func (c *Client) Results(ctx context.Context, since string, wait time.Duration) 
 		return Page{}, err
 	}
 	if answer.Results == nil {
-		return Page{}, fail(op, &Problem{Verdict: WaitAll, Status: http.StatusOK, Title: "the answer does not come from the platform",
-			Detail: "it holds no list of results"})
+		return Page{}, fail(op, &Problem{
+			Verdict: WaitAll, Status: http.StatusOK, Title: "the answer does not come from the platform",
+			Detail: "it holds no list of results",
+		})
 	}
 	return Page{Results: *answer.Results, Next: answer.Next, HasMore: answer.HasMore}, nil
 }
@@ -77,8 +79,10 @@ func (c *Client) Enroll(ctx context.Context, code, name string) (Enrolled, error
 		return Enrolled{}, err
 	}
 	if e.Token == "" || e.DeviceID == "" {
-		return Enrolled{}, fail(op, &Problem{Verdict: WaitAll, Status: http.StatusOK, Title: "the answer does not come from the platform",
-			Detail: "it holds no device token"})
+		return Enrolled{}, fail(op, &Problem{
+			Verdict: WaitAll, Status: http.StatusOK, Title: "the answer does not come from the platform",
+			Detail: "it holds no device token",
+		})
 	}
 	return e, nil
 }
