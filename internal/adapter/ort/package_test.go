@@ -210,7 +210,11 @@ func shipped(tb testing.TB) []string {
 // TestShippedPackages adds every package of this repository as an operator would: manifest, graph and golden image.
 func TestShippedPackages(t *testing.T) {
 	t.Parallel()
-	for _, dir := range shipped(t) {
+	dirs := shipped(t)
+	if len(dirs) == 0 {
+		t.Fatal("models/ holds no package")
+	}
+	for _, dir := range dirs {
 		t.Run(filepath.Base(dir), func(t *testing.T) {
 			t.Parallel()
 			rt := open(t)
@@ -230,6 +234,57 @@ func TestShippedPackages(t *testing.T) {
 				t.Errorf("Get(%s) = %v, %v, want the package just added", p.Name, again, err)
 			}
 		})
+	}
+}
+
+// TestExamples: the shipped Gram model names the example fields as their attribution does, and the blood model finds cells on
+// every example, through the JPEG decoder of this build.
+func TestExamples(t *testing.T) {
+	t.Parallel()
+	root := filepath.Join("..", "..", "..")
+	predictAll := func(name string) map[string][]lab.Finding {
+		dir := filepath.Join(root, "models", name)
+		p, err := registry.Load(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := open(t).OpenPackage(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := predict.New(context.Background(), p, s, pixels.New(pixels.Options{}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer m.Close() //nolint:errcheck // the test ends
+		files, err := filepath.Glob(filepath.Join(root, "examples", "images", name, "*.jpg"))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("no examples of %s: %v", name, err)
+		}
+		out := make(map[string][]lab.Finding)
+		for _, f := range files {
+			encoded, err := os.ReadFile(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			d, err := m.Predict(context.Background(), encoded, 0, nil)
+			if err != nil {
+				t.Fatalf("%s: %v", f, err)
+			}
+			out[filepath.Base(f)] = d.Findings
+		}
+		return out
+	}
+	gram := predictAll("gram-stain")
+	for file, want := range map[string]string{"cocci.jpg": "GP cocci", "rods-violet.jpg": "GP rods", "rods-red.jpg": "GN rods"} {
+		if got := gram[file]; len(got) != 1 || got[0].Label != want {
+			t.Errorf("gram-stain %s: got %v, want %s", file, got, want)
+		}
+	}
+	for file, got := range predictAll("blood-smear") {
+		if len(got) < 3 {
+			t.Errorf("blood-smear %s: got %d findings, want a field of cells", file, len(got))
+		}
 	}
 }
 
