@@ -40,7 +40,7 @@ type Enrollment struct {
 }
 
 // Enroll exchanges a code for an identity and stores it, readable by this user only.
-// Errors: fault.Conflict when the folder has an identity and Replace is not set, or holds items meant for another platform;
+// Errors: fault.Conflict when the folder has an identity and Replace is not set, holds items meant for another platform, or is in use;
 // fault.Invalid for a bad address or a folder that others can read; fault.Unauthenticated for a code that is wrong, used or expired;
 // fault.Unavailable when the platform cannot be reached.
 func Enroll(ctx context.Context, e Enrollment) (Device, error) {
@@ -51,6 +51,8 @@ func Enroll(ctx context.Context, e Enrollment) (Device, error) {
 	old, err := LoadDevice(e.DataDir)
 	known := err == nil
 	switch {
+	case spool.Owned(spoolDir(e.DataDir)):
+		return Device{}, fault.E(op, fault.Conflict, ErrRunning)
 	case known && !e.Replace:
 		return Device{}, fault.E(op, fault.Conflict, errors.New("this data folder is already enrolled: give --replace to give up its identity"))
 	case err != nil && !fault.Is(err, fault.Unauthenticated) && !e.Replace:
@@ -135,6 +137,9 @@ func LoadDevice(dataDir string) (Device, error) {
 	}
 	return d, nil
 }
+
+// ErrRunning says that an agent is at work with the identity that was to be replaced.
+var ErrRunning = errors.New("an agent is running on this data folder: stop it, enrol, and start it again")
 
 // ErrNotEnrolled says that the data folder holds no identity.
 var ErrNotEnrolled = errors.New("this computer is not enrolled")

@@ -16,7 +16,9 @@ import (
 
 	"kenkyo/internal/edge"
 	"kenkyo/internal/edge/cli"
+	"kenkyo/internal/edge/durable"
 	"kenkyo/internal/edge/edgetest"
+	"kenkyo/internal/edge/spool"
 )
 
 var update = flag.Bool("update", false, "rewrite golden files")
@@ -179,6 +181,19 @@ func TestRunOnce(t *testing.T) {
 	}
 	if inside := call(t, data, "run", "--watch", watch, "--out", filepath.Join(watch, "out")); inside.code != 2 {
 		t.Errorf("run with --out inside --watch = %+v, want code 2", inside)
+	}
+}
+
+func TestEnrollLeavesARunningAgentAlone(t *testing.T) {
+	t.Parallel()
+	p, data := enrolled(t)
+	queue, err := spool.Open(filepath.Join(data, "spool"), durable.OS{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = queue.Close() }) // only its lock matters
+	if got := call(t, data, "enroll", "--server", p.URL, "--code", "x", "--replace"); got.code != 6 || !strings.Contains(got.err, "stop it") {
+		t.Errorf("enroll beside a running agent = %+v, want code 6 and what to do", got)
 	}
 }
 

@@ -34,7 +34,7 @@ func (p *Program) enroll() *cobra.Command {
 				e.CAFile = abs
 			}
 			d, err := edge.Enroll(cmd.Context(), e)
-			if fault.Is(err, fault.Conflict) {
+			if fault.Is(err, fault.Conflict) && !errors.Is(err, edge.ErrRunning) {
 				return usage(err)
 			}
 			if err != nil {
