@@ -81,11 +81,29 @@ func TestVerdicts(t *testing.T) {
 		retryAfter string
 		want       Verdict
 	}{
-		{400, ours, "", Refused}, {401, ours, "", TokenRefused}, {401, proxy, "", TokenRefused}, {403, ours, "", Refused},
-		{403, proxy, "", WaitAll}, {404, ours, "", Refused}, {404, proxy, "", WaitAll}, {407, proxy, "", WaitAll},
-		{407, ours, "", WaitAll}, {408, ours, "", Wait}, {409, ours, "", Refused}, {409, ours, "1", Wait}, {413, proxy, "", Refused},
-		{415, ours, "", Refused}, {422, ours, "", Refused}, {425, ours, "", Wait}, {429, ours, "", WaitAll}, {500, ours, "", Wait},
-		{502, proxy, "", Wait}, {503, ours, "5", WaitAll}, {504, proxy, "", Wait}, {302, proxy, "", WaitAll}, {204, "", "", WaitAll},
+		{400, ours, "", Refused},
+		{401, ours, "", TokenRefused},
+		{401, proxy, "", TokenRefused},
+		{403, ours, "", Refused},
+		{403, proxy, "", WaitAll},
+		{404, ours, "", Refused},
+		{404, proxy, "", WaitAll},
+		{407, proxy, "", WaitAll},
+		{407, ours, "", WaitAll},
+		{408, ours, "", Wait},
+		{409, ours, "", Refused},
+		{409, ours, "1", Wait},
+		{413, proxy, "", Refused},
+		{415, ours, "", Refused},
+		{422, ours, "", Refused},
+		{425, ours, "", Wait},
+		{429, ours, "", WaitAll},
+		{500, ours, "", Wait},
+		{502, proxy, "", Wait},
+		{503, ours, "5", WaitAll},
+		{504, proxy, "", Wait},
+		{302, proxy, "", WaitAll},
+		{204, "", "", WaitAll},
 	}
 	for _, c := range cases {
 		res := httptest.NewRecorder()

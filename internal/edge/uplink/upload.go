@@ -74,8 +74,10 @@ func (c *Client) Send(ctx context.Context, u Upload) (Accepted, error) {
 		return Accepted{}, err
 	}
 	if answer.RequestID == "" || answer.Status != "accepted" {
-		return Accepted{}, fail(op, &Problem{Verdict: WaitAll, Status: http.StatusOK, Title: "the answer does not come from the platform",
-			Detail: "it names no request"})
+		return Accepted{}, fail(op, &Problem{
+			Verdict: WaitAll, Status: http.StatusOK, Title: "the answer does not come from the platform",
+			Detail: "it names no request",
+		})
 	}
 	mismatch := func(detail string) error {
 		return fail(op, &Problem{Verdict: Refused, Status: http.StatusOK, Title: "the platform received other images than were sent", Detail: detail})
