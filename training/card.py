@@ -5,6 +5,8 @@ NOTICE = "**Research use only, not a medical device. / 研究用であり医療�
 
 
 def span(metric: dict) -> str:
+    if "low" not in metric:
+        return "—"
     return f"{metric['low']:.3f} – {metric['high']:.3f}"
 
 
@@ -32,8 +34,6 @@ def write_card(path: str, config: dict, text: dict, manifest: dict, made: dict, 
               "| metric | label | split | value | 95 % interval | images |", "|---|---|---|---|---|---|"]
     lines += [f"| {m['name']} | {m.get('label', 'all')} | {m['split']} | {m['value']:.3f} | {span(m)} | {m['images']} |"
               for m in manifest["lineage"]["metrics"]]
-    if detect:
-        lines += ["", f"mAP50-95 on the same images: {made['result']['map50_95']:.3f}."]
     rule = ("the score with the highest F1 on the validation split at IoU 0.5" if detect
             else "a crop votes when its best probability reaches the threshold; sensitivity and precision are those of whole fields")
     lines += ["", f"Operating points: {rule}.", "", "| label | threshold | sensitivity | precision |", "|---|---|---|---|"]

@@ -75,6 +75,7 @@ def detector_package(config: dict, work: str, which: str, folder: str) -> dict:
     val_name = "bccd-val" if config["data"] == "blood" else "umid-val"
     say(f"{which} after {saved['state']['epoch']} epochs: {result}")
     metrics = [{"name": "mAP50", "split": val_name, **figures(result["map50"], spans["map50"]), "images": len(val)}]
+    metrics.append({"name": "mAP50-95", "split": val_name, "value": round(result["map50_95"], 4), "images": len(val)})
     points = []
     for c, label in enumerate(config["labels"]):
         metrics.append({"name": "AP50", "label": label, "split": val_name,

@@ -23,6 +23,7 @@ from data import Sample, load_detection
 from evaluate import evaluate
 from loss import detection_loss
 from net import build, parameters
+from points import adopt, propose
 from predict import run, to_tensor
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -57,7 +58,7 @@ def batches(samples: list[Sample], config: dict, epoch: int):
             if tiled:
                 canvas = augment.mosaic([pick() for _ in range(4)], config["canvas"], config["scale_jitter"], rng)
             else:
-                canvas = augment.whole(pick(), config["single"], 0.1 if tune else 0.25, rng)
+                canvas = augment.whole(pick(), config["single"], config["whole_jitter"] * (0.4 if tune else 1.0), rng)
             canvas.image = augment.colour(canvas.image, config["colour_jitter"] * (0.6 if tune else 1.0), rng)
             part.append(canvas)
         yield part
@@ -117,8 +118,14 @@ def train_detector(config: dict, work: str, resume: bool) -> None:
         average.load_state_dict(saved["average"])
         opt.load_state_dict(saved["optimiser"])
         state = saved["state"]
+    adopt(train, state.get("adopted", []))
     per_epoch = math.ceil(config["samples_per_epoch"] / config["batch"])
     for epoch in range(state["epoch"], config["epochs"]):
+        if epoch in config.get("fill_points_at", []):
+            found = propose(average, train, config, state.get("adopted", []))
+            state["adopted"] = state.get("adopted", []) + found
+            adopt(train, found)
+            say(f"adopted {len(state['adopted'])} boxes around {sum(len(s.points) for s in train)} points")
         begun, sums, seen = time.time(), {"box": 0.0, "cls": 0.0, "dfl": 0.0}, 0
         model.train()
         for part in ahead(batches(train, config, epoch)):
