@@ -333,10 +333,21 @@ func TestOpenAPIHealthAndMetrics(t *testing.T) {
 	var doc struct {
 		OpenAPI string                    `json:"openapi"`
 		Paths   map[string]map[string]any `json:"paths"`
+
+		Components struct {
+			Schemas map[string]struct {
+				AdditionalProperties any `json:"additionalProperties"`
+			} `json:"schemas"`
+		} `json:"components"`
 	}
 	s.do(s.request(http.MethodGet, "/openapi.json", "", "", nil), http.StatusOK, &doc)
 	if !strings.HasPrefix(doc.OpenAPI, "3.1") {
 		t.Errorf("openapi: got %q, want 3.1", doc.OpenAPI)
+	}
+	for name, schema := range doc.Components.Schemas {
+		if isClosed := schema.AdditionalProperties == false; isClosed != (name == "EnrollInputBody") {
+			t.Errorf("schema %s: additionalProperties is %v; answers may grow, requests may not", name, schema.AdditionalProperties)
+		}
 	}
 	for path, method := range map[string]string{
 		"/api/v1/images": "post", "/api/v1/results": "get", "/api/v1/detect": "post", "/api/v1/requests/{id}": "get", "/api/v1/devices:enroll": "post",

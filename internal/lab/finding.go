@@ -29,11 +29,13 @@ func (d Detection) ClassifiedBy() string { return "model:" + d.Model + "@" + d.D
 
 // Lineage says how findings came about, beyond the model's digest.
 type Lineage struct {
-	Preprocessing string             `json:"preprocessing"` // e.g. "letterbox 416x416 rgb /255"
-	Decoder       string             `json:"decoder"`       // e.g. "libjpeg-turbo 2.1.5"
-	Runtime       string             `json:"runtime"`       // e.g. "onnxruntime 1.30.0 cpu"
-	Thresholds    map[string]float64 `json:"thresholds"`    // per label, the score below which a finding was dropped
-	SourceWidth   int                `json:"source_width"`  // px, after orientation
-	SourceHeight  int                `json:"source_height"` // px, after orientation
-	Votes         map[string]int     `json:"votes,omitempty"`
+	Preprocessing string `json:"preprocessing"` // e.g. "letterbox 416x416 rgb /255"
+	Decoder       string `json:"decoder"`       // e.g. "libjpeg-turbo 2.1.5"
+	Runtime       string `json:"runtime"`       // e.g. "onnxruntime 1.30.0 cpu"
+	// Thresholds applied: of a detector, for each label the score below which a finding was dropped; of a vote, "vote" and
+	// "foreground"; empty for a classifier, whose best class stands whatever its score.
+	Thresholds   map[string]float64 `json:"thresholds"`
+	SourceWidth  int                `json:"source_width"`  // px, after orientation
+	SourceHeight int                `json:"source_height"` // px, after orientation
+	Votes        map[string]int     `json:"votes,omitempty"`
 }

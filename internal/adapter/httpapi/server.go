@@ -84,6 +84,7 @@ func New(deps Deps, opt Options) *Server {
 	s.registerResults(api)
 	s.registerEnroll(api)
 	s.registerAssays(api)
+	openAnswers(api)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
 	mux.HandleFunc("GET /readyz", s.readyz)
 	if deps.Metrics != nil {
@@ -103,6 +104,7 @@ func humaConfig(version string) huma.Config {
 	c := huma.DefaultConfig("Kenkyo", version)
 	c.Info.Description = "Microscope images in, signed results out. Errors are RFC 9457 problem documents."
 	c.Info.License = &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"}
+	c.Servers = []*huma.Server{{URL: "/"}}
 	c.DocsPath = ""     // the bundled page loads scripts from elsewhere
 	c.CreateHooks = nil // no $schema field: the contract's shapes are fixed
 	c.Components.SecuritySchemes = map[string]*huma.SecurityScheme{

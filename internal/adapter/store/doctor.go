@@ -64,7 +64,7 @@ var checks = []check{
 		AND NOT EXISTS (SELECT 1 FROM detection d WHERE d.field_image_id = f.id)`},
 	{9, "detections name model version, preprocessing, thresholds and runtime", `
 		SELECT field_image_id FROM detection WHERE LENGTH(model_digest) <> 64 OR model = ''
-		OR lineage NOT LIKE '%"preprocessing":"_%' OR lineage NOT LIKE '%"runtime":"_%' OR lineage NOT LIKE '%"thresholds":{"_%'`},
+		OR lineage NOT LIKE '%"preprocessing":"_%' OR lineage NOT LIKE '%"runtime":"_%' OR lineage NOT LIKE '%"thresholds":{%'`},
 }
 
 // Violation is one record that breaks a rule.

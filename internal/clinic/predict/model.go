@@ -151,6 +151,7 @@ func (m *Model) predictWhole(ctx context.Context, r *Raster, floor func(string) 
 	tm.start()
 	defer tm.stop(&tm.Read)
 	if m.pkg.Task == registry.TaskClassify {
+		d.Lineage.Thresholds = map[string]float64{} // the best class stands, whatever its score
 		if err := checkTensor(outs[0], 1, int64(len(m.labels))); err != nil {
 			return err
 		}
@@ -180,6 +181,7 @@ func (m *Model) predictVote(ctx context.Context, r *Raster, pixelSizeUM float64,
 	d.Findings = []lab.Finding{m.decide(votes)}
 	d.Lineage.Preprocessing = fmt.Sprintf("%d crops of %d px seed %d vote %g, %s", m.pkg.CropVote.Crops, side, m.pkg.CropVote.Seed,
 		m.pkg.CropVote.VoteThreshold, m.summary)
+	d.Lineage.Thresholds = map[string]float64{"vote": m.pkg.CropVote.VoteThreshold, "foreground": m.pkg.CropVote.MinForegroundShare}
 	d.Lineage.Votes = make(map[string]int)
 	for i, n := range votes {
 		if n > 0 {

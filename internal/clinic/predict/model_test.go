@@ -185,8 +185,8 @@ func TestPredictVote(t *testing.T) {
 		if want := tc.crops + " seed 3 vote 0.6, resize 16x16 rgb /255"; got.Lineage.Preprocessing != want {
 			t.Errorf("%+v: preprocessing %q, want %q", tc, got.Lineage.Preprocessing, want)
 		}
-		if len(got.Lineage.Thresholds) != 0 {
-			t.Errorf("%+v: thresholds %v, want none: a vote drops no finding", tc, got.Lineage.Thresholds)
+		if got.Lineage.Thresholds["vote"] != 0.6 || len(got.Lineage.Thresholds) != 2 {
+			t.Errorf("%+v: thresholds %v, want those of the vote", tc, got.Lineage.Thresholds)
 		}
 	}
 	if s.held != 0 {
