@@ -34,7 +34,7 @@ def write_card(path: str, config: dict, text: dict, manifest: dict, made: dict, 
               "| metric | label | split | value | 95 % interval | images |", "|---|---|---|---|---|---|"]
     lines += [f"| {m['name']} | {m.get('label', 'all')} | {m['split']} | {m['value']:.3f} | {span(m)} | {m['images']} |"
               for m in manifest["lineage"]["metrics"]]
-    rule = ("the score with the highest F1 on the validation split at IoU 0.5" if detect
+    rule = ("the threshold with the highest F1 on the validation split at IoU 0.5, halfway to the next lower score" if detect
             else "a crop votes when its best probability reaches the threshold; sensitivity and precision are those of whole fields")
     lines += ["", f"Operating points: {rule}.", "", "| label | threshold | sensitivity | precision |", "|---|---|---|---|"]
     lines += [f"| {x['name']} ({x['en']}) | {p['threshold']:.3f} | {p['sensitivity']:.3f} | {p['precision']:.3f} |"

@@ -112,12 +112,18 @@ def evaluate(images: Sequence[tuple], classes: int, strict: bool = True) -> dict
 
 
 def operating_point(marks: Marks, truths: int) -> dict:
-    """The threshold with the highest F1; the lower threshold on a tie."""
+    """The threshold with the highest F1; the lower threshold on a tie.
+
+    It is laid halfway to the next lower score, so that no finding it was
+    chosen for sits on the threshold itself.
+    """
     best = {"threshold": 0.5, "sensitivity": 0.0, "precision": 0.0, "f1": 0.0}
-    for score, recall, precision in curve(marks, truths):
+    points = curve(marks, truths)
+    for i, (score, recall, precision) in enumerate(points):
         f1 = 2 * recall * precision / (recall + precision) if recall + precision else 0.0
         if f1 >= best["f1"] and f1 > 0:
-            best = {"threshold": score, "sensitivity": recall, "precision": precision, "f1": f1}
+            below = points[i + 1][0] if i + 1 < len(points) else score
+            best = {"threshold": (score + below) / 2, "sensitivity": recall, "precision": precision, "f1": f1}
     return best
 
 

@@ -176,7 +176,7 @@ def verify(made: dict, config: dict, path: str, ort: str) -> dict:
     with torch.no_grad():
         expected = reference(tensor).numpy()
     got, _ = run_onnx(path, tensor.numpy(), ort)
-    _, one = run_onnx(path, tensor[:1].numpy(), ort, 30)
+    _, one = run_onnx(path, tensor[:1].numpy(), ort, 100)
     if config["task"] != "detect":
         reference.decode = False
         return {"probability": float(np.abs(got - expected).max()), "ms": one["ms"], "fastest_ms": one["fastest"]}

@@ -110,6 +110,10 @@ class OperatingPoint(unittest.TestCase):
         self.assertAlmostEqual(got["precision"], 2 / 3)
         self.assertAlmostEqual(got["f1"], 0.8)
 
+    def test_halfway_to_the_next(self) -> None:
+        # the best F1 (1) is at .9; the threshold lies halfway to the false finding at .5
+        self.assertAlmostEqual(ev.operating_point([(0.9, True), (0.5, False)], 1)["threshold"], 0.7)
+
 
 class Intervals(unittest.TestCase):
     def test_percentile(self) -> None:

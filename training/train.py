@@ -170,6 +170,7 @@ def main() -> None:
     parser.add_argument("--work", default=os.path.join(HERE, ".work"), help="checkpoints and caches")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--fresh", action="store_true", help="ignore a checkpoint instead of resuming from it")
+    parser.add_argument("--fold", type=int, help="crop-vote: hold out this block instead of the last, for cross-validation")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     config = load_config(args.model)
@@ -179,7 +180,7 @@ def main() -> None:
         train_detector(config, work, not args.fresh)
     else:
         from gram import train_votes
-        train_votes(config, work, not args.fresh)
+        train_votes(config, work, not args.fresh, args.fold)
 
 
 if __name__ == "__main__":
