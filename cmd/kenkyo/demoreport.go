@@ -113,6 +113,8 @@ func printRequest(w io.Writer, r *shownRequest) (waiting int) {
 		case lab.StateInReview:
 			state = "waits for a technician (" + im.Reason + ")"
 			waiting++
+		case lab.StateDecided:
+			state = "decided; released with its specimen's other images"
 		case lab.StateRejected:
 			state = "rejected (" + im.Reason + ")"
 		}

@@ -1,6 +1,7 @@
 package result
 
 import (
+	"math"
 	"slices"
 	"time"
 
@@ -39,7 +40,8 @@ func Compose(request lab.RequestID, images []Settled) lab.Report {
 }
 
 // Classify gives one entry per category of an image's findings, highest confidence first. Boxes of a category are ordered the
-// same way. Findings without a box are whole-image classes and carry no count. Pure.
+// same way. Findings without a box are whole-image classes and carry no count. Scores are given to four decimals and boxes to a
+// hundredth of a pixel, which is finer than either means. Pure.
 func Classify(image lab.ImageID, findings []lab.Finding) []lab.Classification {
 	var out []lab.Classification
 	index := make(map[string]int)
@@ -51,10 +53,12 @@ func Classify(image lab.ImageID, findings []lab.Finding) []lab.Classification {
 			out = append(out, lab.Classification{ImageID: image, Category: f.Label})
 		}
 		c := &out[i]
-		c.Confidence = max(c.Confidence, f.Confidence)
+		score := round(f.Confidence, 1e4)
+		c.Confidence = max(c.Confidence, score)
 		if f.Box != nil {
 			c.Count++
-			c.Boxes = append(c.Boxes, lab.ScoredBox{Box: *f.Box, Confidence: f.Confidence})
+			box := lab.Box{X: round(f.Box.X, 100), Y: round(f.Box.Y, 100), W: round(f.Box.W, 100), H: round(f.Box.H, 100)}
+			c.Boxes = append(c.Boxes, lab.ScoredBox{Box: box, Confidence: score})
 		}
 	}
 	for i := range out {
@@ -63,6 +67,8 @@ func Classify(image lab.ImageID, findings []lab.Finding) []lab.Classification {
 	slices.SortStableFunc(out, func(a, b lab.Classification) int { return descending(a.Confidence, b.Confidence) })
 	return out
 }
+
+func round(v, steps float64) float64 { return math.Round(v*steps) / steps }
 
 func descending(a, b float64) int {
 	switch {
