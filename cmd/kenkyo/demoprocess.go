@@ -49,7 +49,7 @@ func (d *demo) start(ctx context.Context, name, program string, args ...string) 
 // stop asks the program to end and waits for it.
 func (p *process) stop() {
 	_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may have ended by itself
-	_ = <-p.done
+	<-p.done                                  //nolint:errcheck // why it ended is what died tells
 }
 
 // died reports a program that ended although nobody asked it to.

@@ -33,8 +33,13 @@ func TestEveryImageCanEnd(t *testing.T) {
 func TestMovesThatMustNotBe(t *testing.T) {
 	t.Parallel()
 	for _, m := range [][2]lab.ImageState{
-		{lab.StateReceived, lab.StateReleased}, {lab.StateReceived, lab.StateDecided}, {lab.StateReleased, lab.StateDecided},
-		{lab.StateRejected, lab.StateReceived}, {lab.StateErased, lab.StateReceived}, {lab.StateInReview, lab.StateReleased}, {"", lab.StateReceived},
+		{lab.StateReceived, lab.StateReleased},
+		{lab.StateReceived, lab.StateDecided},
+		{lab.StateReleased, lab.StateDecided},
+		{lab.StateRejected, lab.StateReceived},
+		{lab.StateErased, lab.StateReceived},
+		{lab.StateInReview, lab.StateReleased},
+		{"", lab.StateReceived},
 	} {
 		if lab.CanMove(m[0], m[1]) {
 			t.Errorf("an image may go from %q to %q", m[0], m[1])

@@ -96,8 +96,10 @@ func pixelBox(b lab.Box, bounds image.Rectangle) image.Rectangle {
 func frame(img *image.RGBA, r image.Rectangle, thick int, c color.RGBA) {
 	src := image.NewUniform(c)
 	for _, side := range []image.Rectangle{
-		{r.Min, image.Pt(r.Max.X, r.Min.Y+thick)}, {image.Pt(r.Min.X, r.Max.Y-thick), r.Max},
-		{r.Min, image.Pt(r.Min.X+thick, r.Max.Y)}, {image.Pt(r.Max.X-thick, r.Min.Y), r.Max},
+		{r.Min, image.Pt(r.Max.X, r.Min.Y+thick)},
+		{image.Pt(r.Min.X, r.Max.Y-thick), r.Max},
+		{r.Min, image.Pt(r.Min.X+thick, r.Max.Y)},
+		{image.Pt(r.Max.X-thick, r.Min.Y), r.Max},
 	} {
 		draw.Draw(img, side.Intersect(r), src, image.Point{}, draw.Src)
 	}

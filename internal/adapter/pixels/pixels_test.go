@@ -93,13 +93,30 @@ func TestDecodeEveryFormat(t *testing.T) {
 		want      [4]rgb
 		tolerance int
 	}{
-		{"420.jpg", scene, 8}, {"422.jpg", scene, 8}, {"444.jpg", scene, 8}, {"progressive.jpg", scene, 8}, {"restart.jpg", scene, 8},
-		{"separate.jpg", scene, 8}, {"grey.jpg", grey(), 3}, {"cmyk.jpg", scene, 8},
-		{"rgb.png", scene, 0}, {"grey.png", grey(), 1}, {"palette.png", scene, 0}, {"rgb16.png", scene, 0}, {"grey16.png", grey(), 1},
-		{"alpha.png", clear, 0}, {"grey-alpha.png", greyClear, 1},
-		{"rgb.bmp", scene, 0}, {"palette.bmp", scene, 0},
-		{"raw.tiff", scene, 0}, {"lzw.tiff", scene, 0}, {"deflate.tiff", scene, 0}, {"grey.tiff", grey(), 1},
-		{"lossy.webp", scene, 12}, {"lossless.webp", scene, 0}, {"alpha.webp", clear, 0},
+		{"420.jpg", scene, 8},
+		{"422.jpg", scene, 8},
+		{"444.jpg", scene, 8},
+		{"progressive.jpg", scene, 8},
+		{"restart.jpg", scene, 8},
+		{"separate.jpg", scene, 8},
+		{"grey.jpg", grey(), 3},
+		{"cmyk.jpg", scene, 8},
+		{"rgb.png", scene, 0},
+		{"grey.png", grey(), 1},
+		{"palette.png", scene, 0},
+		{"rgb16.png", scene, 0},
+		{"grey16.png", grey(), 1},
+		{"alpha.png", clear, 0},
+		{"grey-alpha.png", greyClear, 1},
+		{"rgb.bmp", scene, 0},
+		{"palette.bmp", scene, 0},
+		{"raw.tiff", scene, 0},
+		{"lzw.tiff", scene, 0},
+		{"deflate.tiff", scene, 0},
+		{"grey.tiff", grey(), 1},
+		{"lossy.webp", scene, 12},
+		{"lossless.webp", scene, 0},
+		{"alpha.webp", clear, 0},
 	} {
 		r := decode(t, sample(t, tc.name), 0, 0)
 		if r.Width != 48 || r.Height != 32 || r.SourceWidth != 48 || r.SourceHeight != 32 || len(r.Pix) != 3*48*32 {

@@ -103,23 +103,33 @@ func TestSuppress(t *testing.T) {
 	}{
 		{"none", nil, 0.5, 10, nil},
 		{
-			"overlap above the bound goes", []candidate{at(0, 0, 10, 0.8, 0), at(0, 0, 10, 0.9, 0)}, 0.5, 10,
+			"overlap above the bound goes",
+			[]candidate{at(0, 0, 10, 0.8, 0), at(0, 0, 10, 0.9, 0)},
+			0.5, 10,
 			[]candidate{at(0, 0, 10, 0.9, 0)},
 		},
 		{
-			"overlap equal to the bound stays", []candidate{at(0, 0, 10, 0.9, 0), {0, 0, 10, 5, 0.8, 0}}, 0.5, 10,
+			"overlap equal to the bound stays",
+			[]candidate{at(0, 0, 10, 0.9, 0), {0, 0, 10, 5, 0.8, 0}},
+			0.5, 10,
 			[]candidate{at(0, 0, 10, 0.9, 0), {0, 0, 10, 5, 0.8, 0}},
 		},
 		{
-			"labels do not suppress each other", []candidate{at(0, 0, 10, 0.9, 0), at(0, 0, 10, 0.8, 1)}, 0.5, 10,
+			"labels do not suppress each other",
+			[]candidate{at(0, 0, 10, 0.9, 0), at(0, 0, 10, 0.8, 1)},
+			0.5, 10,
 			[]candidate{at(0, 0, 10, 0.9, 0), at(0, 0, 10, 0.8, 1)},
 		},
 		{
-			"a dropped box drops nothing", []candidate{at(0, 0, 10, 0.9, 0), at(3, 0, 10, 0.8, 0), at(6, 0, 10, 0.7, 0)}, 0.4, 10,
+			"a dropped box drops nothing",
+			[]candidate{at(0, 0, 10, 0.9, 0), at(3, 0, 10, 0.8, 0), at(6, 0, 10, 0.7, 0)},
+			0.4, 10,
 			[]candidate{at(0, 0, 10, 0.9, 0), at(6, 0, 10, 0.7, 0)},
 		},
 		{
-			"the best ones within the limit", []candidate{at(0, 0, 1, 0.1, 0), at(9, 0, 1, 0.3, 0), at(5, 0, 1, 0.2, 0)}, 0.5, 2,
+			"the best ones within the limit",
+			[]candidate{at(0, 0, 1, 0.1, 0), at(9, 0, 1, 0.3, 0), at(5, 0, 1, 0.2, 0)},
+			0.5, 2,
 			[]candidate{at(9, 0, 1, 0.3, 0), at(5, 0, 1, 0.2, 0)},
 		},
 	} {

@@ -18,7 +18,7 @@ func assay(mode string, share float64, reviewEmpty bool) *lab.Assay {
 func findings(scores ...any) []lab.Finding {
 	var out []lab.Finding
 	for i := 0; i < len(scores); i += 2 {
-		out = append(out, lab.Finding{Label: scores[i].(string), Confidence: scores[i+1].(float64)})
+		out = append(out, lab.Finding{Label: scores[i].(string), Confidence: scores[i+1].(float64)}) //nolint:errcheck,forcetypeassert // the test says so
 	}
 	return out
 }

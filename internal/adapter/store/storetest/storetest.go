@@ -137,8 +137,10 @@ func model(name string) change  { return func(s *intake.Submission) { s.Model = 
 func specimenMAC(name string, n bool) change {
 	return func(s *intake.Submission) { s.SpecimenMAC, s.SpecimenIsNew = sum(name), n }
 }
+
 func identityMAC(name string) change { return func(s *intake.Submission) { s.Identity = sum(name) } }
-func notBefore(t time.Time) change   { return func(s *intake.Submission) { s.IdentityNotBefore = t } }
+
+func notBefore(t time.Time) change { return func(s *intake.Submission) { s.IdentityNotBefore = t } }
 
 // submission makes a submission of n images that differs from every other one.
 func (b *bench) submission(n int, changes ...change) *intake.Submission {
