@@ -52,7 +52,7 @@ func enrollCommand(e *env) *cobra.Command {
 	c.Flags().StringVar(&facility, "facility", "", "facility, by name or ID; needed when there is more than one")
 	c.Flags().StringVar(&name, "name", "hospital agent", "name of the device")
 	c.Flags().StringVar(&assay, "assay", "", "assay of submissions that name none")
-	c.Flags().BoolVar(&isDesignated, "designated", false, "also receives the facility's results that no device uploaded")
+	c.Flags().BoolVar(&isDesignated, "designated", false, "also receives the results of the facility that no device in use uploaded")
 	c.Flags().DurationVar(&lifetime, "lifetime", identity.DefaultCodeLifetime, "how long the code can be used")
 	return c
 }

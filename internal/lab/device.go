@@ -6,5 +6,5 @@ type Device struct {
 	Facility     FacilityID
 	Name         string
 	Assay        string // assay of submissions that name none; "" when every submission must name one
-	IsDesignated bool   // receives the facility's results that no device uploaded
+	IsDesignated bool   // receives the facility's results that no device in use uploaded
 }

@@ -58,7 +58,9 @@ func (s *Store) Released(ctx context.Context, dev lab.Device, since result.Since
 			q = q.Where("r.released_at >= ?", since.At.UnixMicro())
 		}
 		if dev.IsDesignated {
-			q = q.Where("(r.device_id = ? OR r.device_id = '')", string(dev.ID))
+			// The rest: requests that no device uploaded, and those of devices that were revoked since.
+			q = q.Where("(r.device_id = ? OR r.device_id NOT IN (SELECT id FROM device WHERE facility_id = ? AND revoked_at IS NULL))",
+				string(dev.ID), string(dev.Facility))
 		} else {
 			q = q.Where("r.device_id = ?", string(dev.ID))
 		}

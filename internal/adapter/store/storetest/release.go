@@ -56,6 +56,32 @@ func testRelease(t *testing.T, b *bench) {
 	}
 }
 
+func testDesignated(t *testing.T, b *bench) {
+	b.accept(1)
+	b.must(b.answerAll(t.Context()))
+	successor := b.enrol("PC-2")
+	count := func() int {
+		p, err := b.Released(t.Context(), successor, result.Since{}, 10, "")
+		b.must(err)
+		return len(p.Reports)
+	}
+	if n := count(); n != 0 {
+		t.Errorf("an ordinary device: got %d reports of another, want none", n)
+	}
+	successor.IsDesignated = true
+	if n := count(); n != 0 {
+		t.Errorf("the designated device while the other is in use: got %d reports, want none", n)
+	}
+	b.must(b.Revoke(t.Context(), b.device.ID, b.clock.Now()))
+	if n := count(); n != 1 {
+		t.Errorf("the designated device after the other was revoked: got %d reports, want its one", n)
+	}
+	successor.IsDesignated = false
+	if n := count(); n != 0 {
+		t.Errorf("an ordinary device after the other was revoked: got %d reports, want none", n)
+	}
+}
+
 func testReleaseConcurrently(t *testing.T, b *bench) {
 	const requests, workers = 30, 6
 	for range requests {

@@ -63,6 +63,7 @@ func Run(t *testing.T, open Open) {
 		{"a lost claim changes nothing", testFence},
 		{"returned images come back after the pause", testReturn},
 		{"the last image releases the report", testRelease},
+		{"the designated device sees the rest", testDesignated},
 		{"release numbers have no gap under concurrency", testReleaseConcurrently},
 		{"times of release never go back", testReleaseClockBack},
 		{"a rejected image frees the identity", testRejection},
