@@ -25,7 +25,7 @@ type rig struct {
 	kenkyo, edge     string
 	listen           string
 	platform, agent  *exec.Cmd
-	platformLog, log *os.File
+	log *os.File
 }
 
 func newRig(t *testing.T) *rig {
