@@ -20,12 +20,12 @@ import (
 
 // rig is a platform and a hospital agent as the processes that users run, to be killed at any moment.
 type rig struct {
-	t                *testing.T
-	dir              string
-	kenkyo, edge     string
-	listen           string
-	platform, agent  *exec.Cmd
-	log *os.File
+	t               *testing.T
+	dir             string
+	kenkyo, edge    string
+	listen          string
+	platform, agent *exec.Cmd
+	log             *os.File
 }
 
 func newRig(t *testing.T) *rig {
