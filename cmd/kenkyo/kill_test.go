@@ -25,7 +25,6 @@ type rig struct {
 	kenkyo, edge    string
 	listen          string
 	platform, agent *exec.Cmd
-	log             *os.File
 }
 
 func newRig(t *testing.T) *rig {
