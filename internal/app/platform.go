@@ -29,6 +29,7 @@ const (
 	idlePoll      = 250 * time.Millisecond // an idle worker's look at the queue, for images other processes accepted
 	headPoll      = 200 * time.Millisecond // the long polls' look at releases of other processes
 	modelPoll     = 5 * time.Second
+	retryPause    = 5 * time.Second // before an image is tried again whose model or blob store was unavailable
 	sweepInterval = 10 * time.Minute
 	sweepAge      = time.Hour // design §2: blobs that nothing refers to
 	maxLostLeases = 2
@@ -89,7 +90,7 @@ func (p *Platform) openInference(ctx context.Context) error {
 		host = "unknown"
 	}
 	p.worker = detect.NewWorker(in.Store, in.Blobs, in.Ring, p.models, in.Assays, review.Policy{}, p.metrics, in.Log, detect.Options{
-		Parallel: in.Config.workers(), Batch: in.Config.Batch, Lease: in.Config.Lease, Idle: idlePoll,
+		Parallel: in.Config.workers(), Batch: in.Config.Batch, Lease: in.Config.Lease, Idle: idlePoll, Pause: retryPause,
 		Owner: fmt.Sprintf("%s/%d", host, os.Getpid()), MaxLostLeases: maxLostLeases, BlobKey: intake.BlobKey,
 		OnRelease: func(r detect.ReleasedReport) { p.watcher.Notify(r.Facility, r.Sequence) },
 	})

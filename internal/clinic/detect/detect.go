@@ -79,8 +79,8 @@ type Blobs interface {
 // Predictor is one model version in memory.
 type Predictor interface {
 	// Predict gives the findings in one encoded image. pixelSizeUM is 0 when unknown; floor gives the score below which a label's
-	// finding is dropped. fault.Invalid: no decoder reads the image to its end; fault.TooLarge: too many pixels; any other kind:
-	// the model failed.
+	// finding is dropped. fault.Invalid: no decoder reads the image to its end; fault.TooLarge: too many pixels;
+	// fault.Unavailable: the version was closed meanwhile; any other kind: the model failed.
 	Predict(ctx context.Context, encoded []byte, pixelSizeUM float64, floor func(label string) float64) (lab.Detection, error)
 }
 

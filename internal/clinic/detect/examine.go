@@ -46,6 +46,9 @@ func (w *Worker) examine(ctx context.Context, model string, im *ClaimedImage) (O
 		return out.reject(lab.RejectUnreadable), true
 	case fault.Is(err, fault.TooLarge):
 		return out.reject(lab.RejectTooLarge), true
+	case fault.Is(err, fault.Unavailable):
+		log.LogAttrs(ctx, slog.LevelWarn, "model version was taken out of use; the image will be tried again", slog.Any("error", err))
+		return out, false
 	case err != nil:
 		log.LogAttrs(ctx, slog.LevelError, "model failed; a person gets the image without findings", slog.String("model", model), slog.Any("error", err))
 		return out.review(lab.ReviewModelFailed, nil), true

@@ -17,6 +17,7 @@ type Options struct {
 	Batch    int           // images a claim
 	Lease    time.Duration // how long a claim stands without a heartbeat
 	Idle     time.Duration // pause before looking again when nothing waits and nobody woke the worker
+	Pause    time.Duration // before an image is tried again that could not be examined because something was unavailable
 	Owner    string        // name of this process in the claim
 	// MaxLostLeases is how often an image may take its process down before a person gets it without findings.
 	MaxLostLeases int
@@ -115,9 +116,9 @@ func (w *Worker) runClaim(ctx context.Context, claim *Claim) {
 	defer stop()
 	w.complete(finish, claim, outcomes)
 	if len(back) > 0 {
-		pause := w.opt.Idle
+		pause := w.opt.Pause
 		if ctx.Err() != nil {
-			pause = 0
+			pause = 0 // this process is stopping; nothing is wrong with the images
 		}
 		if err := w.store.Return(finish, claim.Token, back, pause); err != nil {
 			w.log.LogAttrs(ctx, slog.LevelError, "images could not be returned; their lease will end", slog.Any("error", err))

@@ -33,6 +33,7 @@ type bench struct {
 	renews  int
 	predict func(ctx context.Context, encoded []byte) (lab.Detection, error)
 	lost    int
+	pause   time.Duration
 }
 
 type facilityKeys seal.WrappedFacility
@@ -122,9 +123,10 @@ func (b *bench) Complete(_ context.Context, _ lab.ClaimToken, outcomes []detect.
 	return &detect.Completion{Applied: len(outcomes)}, nil
 }
 
-func (b *bench) Return(_ context.Context, _ lab.ClaimToken, images []lab.FieldImageID, _ time.Duration) error {
+func (b *bench) Return(_ context.Context, _ lab.ClaimToken, images []lab.FieldImageID, pause time.Duration) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.pause = pause
 	for _, id := range images {
 		b.back[id]++
 	}
@@ -165,7 +167,7 @@ func (b *bench) LeaseLost(_ string, n int)                { b.mu.Lock(); defer b
 // run works until the queue is empty and every claim is finished.
 func (b *bench) run(ctx context.Context) {
 	w := detect.NewWorker(b, b, b.ring, b, b, review.Policy{}, b, slog.New(slog.DiscardHandler), detect.Options{
-		Parallel: 1, Batch: 4, Lease: 30 * time.Second, Idle: time.Second, Owner: "test", MaxLostLeases: 2,
+		Parallel: 1, Batch: 4, Lease: 30 * time.Second, Idle: time.Second, Pause: 5 * time.Second, Owner: "test", MaxLostLeases: 2,
 		BlobKey: func(id lab.FieldImageID) string { return string(id) },
 	})
 	ctx, cancel := context.WithCancel(ctx)
@@ -205,6 +207,7 @@ func TestOutcomes(t *testing.T) {
 		{"model fails", kind(fault.Internal), nil, lab.StateInReview, "model_failed"},
 		{"unreadable", kind(fault.Invalid), nil, lab.StateRejected, "unreadable"},
 		{"too many pixels", kind(fault.TooLarge), nil, lab.StateRejected, "too_many_pixels"},
+		{"version taken out of use", kind(fault.Unavailable), nil, "", ""},
 		{"blob missing", nil, func(b *bench, im *detect.ClaimedImage) { delete(b.blobs, string(im.ID)) }, lab.StateRejected, "corrupt"},
 		{"blob tampered with", nil, func(b *bench, im *detect.ClaimedImage) { b.blobs[string(im.ID)][50] ^= 1 }, lab.StateRejected, "corrupt"},
 		{"key of another image", nil, func(b *bench, im *detect.ClaimedImage) { im.WrappedKey = b.image("fld_x", "other").WrappedKey }, lab.StateRejected, "corrupt"},
@@ -228,8 +231,8 @@ func TestOutcomes(t *testing.T) {
 				b.run(t.Context())
 				o, ok := b.done["fld_1"]
 				if tt.state == "" {
-					if ok || b.back["fld_1"] != 1 {
-						t.Errorf("got outcome %+v and %d returns, want one return", o, b.back["fld_1"])
+					if ok || b.back["fld_1"] != 1 || b.pause != 5*time.Second {
+						t.Errorf("got outcome %+v and %d returns for %v, want one for 5 s", o, b.back["fld_1"], b.pause)
 					}
 					return
 				}
