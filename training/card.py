@@ -23,6 +23,8 @@ def write_card(path: str, config: dict, text: dict, manifest: dict, made: dict, 
               f"{trainer['parameters']:,} parameters, {trainer['epochs']} epochs, seed {trainer['seed']}, "
               f"{made['seconds'] / 60:.0f} minutes of a core shared with other work. No pretrained weights, no third-party training code. "
               "`training/README.md` tells how to reproduce it.", ""]
+    if "training_notes" in text:
+        lines += [text["training_notes"].strip(), ""]
     if detect:
         lines += [f"Anchor-free, strides 8, 16 and 32, input {config['input']}x{config['input']} letterboxed; task-aligned assignment, "
                   "CIoU and distribution focal losses; mosaics, quarter turns, mirrors, scale and colour; moving average of weights.", ""]
