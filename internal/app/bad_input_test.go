@@ -3,6 +3,7 @@ package app_test
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"io/fs"
@@ -332,24 +333,29 @@ func appendByte(path string) error {
 
 func TestModelChangedOnDiskIsRefused(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
-	cfg := s.in.Config
-	s.stop()
-	weights, err := filepath.Glob(filepath.Join(cfg.Data, "models", "blood-smear", "*", "*.onnx"))
-	if err != nil || len(weights) != 1 {
-		t.Fatalf("weights: got %v (%v), want one file", weights, err)
-	}
-	if err := os.Chmod(weights[0], 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := flipLastByte(weights[0]); err != nil {
-		t.Fatal(err)
-	}
-	changed := openSite(t, cfg)
-	token, _ := changed.device(changed.facility("one"))
-	ct, body := form(image("a.png", smallPNG(t, 1)))
-	changed.do(changed.request(http.MethodPost, "/api/v1/detect", token, ct, body), http.StatusServiceUnavailable, nil)
-	if !strings.Contains(changed.log.String(), "refused") {
-		t.Errorf("the log does not say that the package was refused:\n%s", changed.log.String())
+	for name, pattern := range map[string]string{"weights": "*.onnx", "manifest": "model.yaml"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t)
+			cfg := s.in.Config
+			s.stop()
+			files, err := filepath.Glob(filepath.Join(cfg.Data, "models", "blood-smear", "*", pattern))
+			if err != nil || len(files) != 1 {
+				t.Fatalf("files of the package: got %v (%v), want one", files, err)
+			}
+			if err := errors.Join(os.Chmod(files[0], 0o600), appendByte(files[0])); err != nil {
+				t.Fatal(err)
+			}
+			changed := openSite(t, cfg)
+			token, _ := changed.device(changed.facility("one"))
+			ct, body := form(image("a.png", smallPNG(t, 1)))
+			changed.do(changed.request(http.MethodPost, "/api/v1/detect", token, ct, body), http.StatusServiceUnavailable, nil)
+			if !strings.Contains(changed.log.String(), "refused") {
+				t.Errorf("the log does not say that the package was refused:\n%s", changed.log.String())
+			}
+			// The other model is whole and goes on.
+			ct, body = form(image("a.png", smallPNG(t, 1)), field("assay", "urine-sediment"))
+			changed.do(changed.request(http.MethodPost, "/api/v1/detect", token, ct, body), http.StatusOK, nil)
+		})
 	}
 }

@@ -323,8 +323,22 @@ func TestDetectStoresNothing(t *testing.T) {
 		t.Errorf("after detect: got stored images %v (%v), want none", p, err)
 	}
 	s.do(s.request(http.MethodPost, "/api/v1/detect", "", ct, body), http.StatusUnauthorized, nil)
-	ct, body = form(image("a.jpg", []byte("no image")))
-	s.do(s.request(http.MethodPost, "/api/v1/detect", token, ct, body), http.StatusUnprocessableEntity, nil)
+	ok := smallPNG(t, 1)
+	for name, parts := range map[string][]part{
+		"image": {image("a.jpg", []byte("no image"))}, "assay": {image("a.png", ok), field("assay", "liver")},
+		"condtion": {image("a.png", ok), field("condtion", "aerobic")}, "pixel_size_um": {image("a.png", ok), field("pixel_size_um", "-1")},
+	} {
+		ct, body := form(parts...)
+		var problem problemAnswer
+		s.do(s.request(http.MethodPost, "/api/v1/detect", token, ct, body), http.StatusUnprocessableEntity, &problem)
+		if len(problem.Errors) != 1 || problem.Errors[0].Location != "body."+name {
+			t.Errorf("detect with a bad %s: got %+v", name, problem)
+		}
+	}
+	for _, parts := range [][]part{{image("a.png", ok), image("b.png", ok)}, {image("a.png", ok), field("assay", "gram-stain"), field("assay", "blood-smear")}, {field("assay", "gram-stain")}} {
+		ct, body := form(parts...)
+		s.do(s.request(http.MethodPost, "/api/v1/detect", token, ct, body), http.StatusUnprocessableEntity, nil)
+	}
 }
 
 func TestOpenAPIHealthAndMetrics(t *testing.T) {

@@ -5,6 +5,7 @@ package app
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"time"
@@ -20,6 +21,7 @@ import (
 	"kenkyo/internal/fault"
 	"kenkyo/internal/lab"
 	"kenkyo/internal/mlops/registry"
+	"kenkyo/internal/trust/audit"
 	"kenkyo/internal/trust/identity"
 	"kenkyo/internal/trust/seal"
 )
@@ -117,13 +119,19 @@ func (in *Installation) Runtime() (*ort.Runtime, error) {
 	return ort.Open(path)
 }
 
-// AddModel adds a model package folder or a bare ONNX file to the registry after it has proved that it runs.
+// AddModel adds a model package folder or a bare ONNX file to the registry after it has proved that it runs, and records it.
 func (in *Installation) AddModel(ctx context.Context, name, src string) (*registry.Package, error) {
 	rt, err := in.Runtime()
 	if err != nil {
 		return nil, err
 	}
-	return in.Registry.AddAs(ctx, name, src, rt, predict.NewCheck(rt.OpenPackage, in.Decoder))
+	p, err := in.Registry.AddAs(ctx, name, src, rt, predict.NewCheck(rt.OpenPackage, in.Decoder))
+	if err != nil {
+		return nil, err
+	}
+	return p, in.Store.Record(ctx, audit.Event{
+		Actor: "operator", Action: audit.ModelAdded, Object: p.Ref(), Detail: fmt.Sprintf(`{"digest":%q}`, p.Digest),
+	})
 }
 
 // OpenModel opens a package for predictions.

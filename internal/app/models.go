@@ -27,7 +27,8 @@ type modelSet struct {
 	mu     sync.RWMutex
 	active map[string]*activeModel
 	// refused remembers packages that do not load, so that a broken one is reported once and not at every look.
-	refused map[lab.ModelDigest]bool
+	refused   map[lab.ModelDigest]bool
+	complaint string // last error of the registry
 }
 
 // activeModel is one version in use. Predict holds the lock for reading, close for writing.
@@ -44,19 +45,11 @@ func newModelSet(in *Installation, rt *ort.Runtime) *modelSet {
 
 // refresh opens versions that are new in the registry. A newest version that does not load (changed on disk, broken) is logged and
 // left out: the version that this process has in use stays, and an older one does not take its place unasked.
-func (s *modelSet) refresh(ctx context.Context) error {
-	packages, err := s.in.Registry.List() // newest first within a name; what is readable comes with the error
-	if err != nil && len(packages) == 0 {
-		return err
-	}
-	seen := make(map[string]bool)
+func (s *modelSet) refresh(ctx context.Context) {
+	packages, err := s.in.Registry.Newest() // what is readable comes with the error
+	s.complain(ctx, err)
 	for _, p := range packages {
-		if seen[p.Name] || s.refused[p.Digest] {
-			seen[p.Name] = true
-			continue
-		}
-		seen[p.Name] = true
-		if cur := s.get(p.Name); cur != nil && cur.digest == p.Digest {
+		if cur := s.get(p.Name); s.refused[p.Digest] || cur != nil && cur.digest == p.Digest {
 			continue
 		}
 		m, err := s.open(ctx, p.Dir)
@@ -68,7 +61,18 @@ func (s *modelSet) refresh(ctx context.Context) error {
 		s.put(p.Name, &activeModel{model: m, digest: p.Digest})
 		s.log.LogAttrs(ctx, slog.LevelInfo, "model in use", slog.String("model", p.Ref()), slog.String("version", p.Version))
 	}
-	return err
+}
+
+// complain logs what is wrong with the registry, once until it changes: refresh runs every few seconds.
+func (s *modelSet) complain(ctx context.Context, err error) {
+	text := ""
+	if err != nil {
+		text = err.Error()
+	}
+	if text != "" && text != s.complaint {
+		s.log.LogAttrs(ctx, slog.LevelError, "model packages are damaged and refused", slog.Any("error", err))
+	}
+	s.complaint = text
 }
 
 // open loads a package in full: digests, graph, golden image.
@@ -115,9 +119,7 @@ func (s *modelSet) watch(ctx context.Context, interval time.Duration) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
-			if err := s.refresh(ctx); err != nil {
-				s.log.LogAttrs(ctx, slog.LevelError, "model registry not readable", slog.Any("error", err))
-			}
+			s.refresh(ctx)
 		}
 	}
 }

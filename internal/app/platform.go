@@ -22,6 +22,7 @@ import (
 	"kenkyo/internal/clinic/review"
 	"kenkyo/internal/fault"
 	"kenkyo/internal/lab"
+	"kenkyo/internal/trust/audit"
 )
 
 // Intervals of what runs beside the requests.
@@ -79,9 +80,7 @@ func (p *Platform) openInference(ctx context.Context) error {
 		return err
 	}
 	p.models = newModelSet(in, rt)
-	if err := p.models.refresh(ctx); err != nil {
-		return err
-	}
+	p.models.refresh(ctx)
 	if len(p.models.Names()) == 0 {
 		in.Log.LogAttrs(ctx, slog.LevelWarn, "no model in use: images wait until one is added with kenkyo model add")
 	}
@@ -222,8 +221,11 @@ func (in *Installation) Sweep(ctx context.Context, before time.Time) (int, error
 		if err != nil || owned {
 			return err
 		}
+		if err := in.Blobs.Delete(ctx, intake.BlobKey(id)); err != nil {
+			return err
+		}
 		deleted++
-		return in.Blobs.Delete(ctx, intake.BlobKey(id))
+		return in.Store.Record(ctx, audit.Event{Actor: "system", Action: audit.BlobSweepDeleted, Object: string(id)})
 	})
 	return deleted, errors.Join(err, in.Blobs.CleanTemp(before))
 }

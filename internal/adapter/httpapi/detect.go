@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -105,8 +106,8 @@ type detectForm struct {
 }
 
 func readDetectForm(parts intake.Parts, maxImage int64) (*detectForm, error) {
-	const op = "httpapi.readDetectForm"
 	f := &detectForm{}
+	seen := make(map[string]bool)
 	for {
 		p, err := parts.Next()
 		if errors.Is(err, io.EOF) {
@@ -115,37 +116,51 @@ func readDetectForm(parts intake.Parts, maxImage int64) (*detectForm, error) {
 		if err != nil {
 			return nil, err
 		}
-		limit := int64(4 << 10)
-		if p.Name == "image" {
-			limit = maxImage
+		if seen[p.Name] {
+			return nil, invalidField(p.Name, errors.New("given more than once; send one image a request"))
 		}
-		b, err := io.ReadAll(io.LimitReader(p.Body, limit+1))
-		if err != nil {
+		seen[p.Name] = true
+		if err := f.take(p, maxImage); err != nil {
 			return nil, err
-		}
-		if int64(len(b)) > limit {
-			return nil, fault.E(op, fault.TooLarge, fmt.Errorf("is larger than %d bytes", limit), fault.Field(p.Name))
-		}
-		switch p.Name {
-		case "image":
-			if f.image != nil {
-				return nil, fault.E(op, fault.Invalid, errors.New("send one image a request"), fault.Field("image"))
-			}
-			f.image = b
-		case "assay":
-			f.assay = string(b)
-		case "condition":
-			f.condition = string(b)
-		case "pixel_size_um":
-			if f.pixelSizeUM, err = strconv.ParseFloat(string(b), 64); err != nil || !(f.pixelSizeUM > 0 && f.pixelSizeUM <= 1000) {
-				return nil, fault.E(op, fault.Invalid, errors.New("must be a number of micrometres above 0 and at most 1000"), fault.Field(p.Name))
-			}
-		default:
-			return nil, fault.E(op, fault.Invalid, errors.New("unknown field; valid: image, assay, condition, pixel_size_um"), fault.Field("form"))
 		}
 	}
 	if len(f.image) == 0 {
-		return nil, fault.E(op, fault.Invalid, errors.New("is missing: send one image"), fault.Field("image"))
+		return nil, invalidField("image", errors.New("is missing: send one image"))
 	}
 	return f, nil
+}
+
+// take reads one part.
+func (f *detectForm) take(p *intake.Part, maxImage int64) error {
+	limit := int64(4 << 10)
+	if p.Name == "image" {
+		limit = maxImage
+	}
+	b, err := io.ReadAll(io.LimitReader(p.Body, limit+1))
+	if err != nil {
+		return err
+	}
+	if int64(len(b)) > limit {
+		return fault.E("httpapi.take", fault.TooLarge, fmt.Errorf("is larger than %d bytes", limit), fault.Field(p.Name))
+	}
+	switch p.Name {
+	case "image":
+		f.image = b
+	case "assay":
+		f.assay = string(b)
+	case "condition":
+		f.condition = string(b)
+	case "pixel_size_um":
+		if f.pixelSizeUM, err = strconv.ParseFloat(string(b), 64); err != nil || !(f.pixelSizeUM > 0 && f.pixelSizeUM <= 1000) {
+			return invalidField(p.Name, errors.New("must be a number of micrometres above 0 and at most 1000"))
+		}
+	default:
+		return invalidField(p.Name, errors.New("unknown field; valid: image, assay, condition, pixel_size_um"))
+	}
+	return nil
+}
+
+func invalidField(field string, err error) error {
+	const longest = 64 // a hostile name must not fill the answer
+	return fault.E("httpapi.detectForm", fault.Invalid, err, fault.Field(strings.ToValidUTF8(field[:min(len(field), longest)], "?")))
 }

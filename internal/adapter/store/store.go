@@ -118,6 +118,18 @@ func (s *Store) now(ctx context.Context, db bun.IDB) (time.Time, error) {
 	return time.UnixMicro(us).UTC(), nil
 }
 
+// Record writes an audit event for what changed no row: a model added to the registry, blobs swept. Its time is the database's.
+func (s *Store) Record(ctx context.Context, e audit.Event) error {
+	return s.inTx(ctx, "store.Record", func(ctx context.Context, tx bun.Tx) error {
+		now, err := s.now(ctx, tx)
+		if err != nil {
+			return err
+		}
+		e.At = now
+		return record(ctx, tx, e)
+	})
+}
+
 // record writes audit events in the caller's transaction.
 func record(ctx context.Context, tx bun.IDB, events ...audit.Event) error {
 	rows := make([]auditRow, len(events))

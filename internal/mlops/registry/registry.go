@@ -182,7 +182,17 @@ func checkPlace(p *Package) error {
 // List gives every stored package, by name and then newest first. Manifests are checked, weights are not read.
 // Errors: fault.Corrupt when folders cannot be read as packages; the packages that can be are given beside it.
 func (r *Registry) List() ([]*Package, error) {
-	const op = "registry.List"
+	return r.collect("registry.List", func(versions []version) []version { return versions })
+}
+
+// Newest gives the newest package of every name, as List does. A name whose newest package cannot be read is left out and named
+// in the error: an older version must not take its place because the newer one was damaged.
+func (r *Registry) Newest() ([]*Package, error) {
+	return r.collect("registry.Newest", func(versions []version) []version { return versions[:min(1, len(versions))] })
+}
+
+// collect gives the chosen versions of every name.
+func (r *Registry) collect(op string, choose func([]version) []version) ([]*Package, error) {
 	names, err := os.ReadDir(r.dir)
 	if err != nil {
 		return nil, fault.E(op, fault.Unavailable, err)
@@ -193,10 +203,16 @@ func (r *Registry) List() ([]*Package, error) {
 		if !n.IsDir() || strings.HasPrefix(n.Name(), ".") {
 			continue
 		}
-		found, err := r.versions(n.Name())
-		out = append(out, found...)
+		versions, err := r.versions(n.Name())
 		if err != nil {
 			bad = append(bad, err)
+		}
+		for _, v := range choose(versions) {
+			if v.err != nil {
+				bad = append(bad, v.err)
+				continue
+			}
+			out = append(out, v.p)
 		}
 	}
 	if len(bad) > 0 {
@@ -205,41 +221,36 @@ func (r *Registry) List() ([]*Package, error) {
 	return out, nil
 }
 
-// versions gives the stored packages of one name, newest first, and an error that joins those that cannot be read.
-func (r *Registry) versions(name string) ([]*Package, error) {
+// version is one stored folder of a name: a package, or the reason why it cannot be read as one.
+type version struct {
+	digest string // first digits, the folder's name
+	at     time.Time
+	p      *Package
+	err    error
+}
+
+// versions gives the stored versions of one name, damaged ones included, newest first.
+func (r *Registry) versions(name string) ([]version, error) {
 	entries, err := os.ReadDir(filepath.Join(r.dir, name))
 	if err != nil {
 		return nil, err
 	}
-	type stamped struct {
-		p  *Package
-		at time.Time
-	}
-	var found []stamped
-	var bad []error
+	var found []version
 	for _, e := range entries {
 		dir := filepath.Join(r.dir, name, e.Name())
-		p, err := loadManifest(dir)
-		if err == nil {
-			err = checkPlace(p)
+		v := version{digest: e.Name(), at: addedAt(dir)}
+		if v.p, v.err = loadManifest(dir); v.err == nil {
+			v.err = checkPlace(v.p)
 		}
-		if err != nil {
-			bad = append(bad, err)
-			continue
-		}
-		found = append(found, stamped{p, addedAt(dir)})
+		found = append(found, v)
 	}
-	slices.SortFunc(found, func(a, b stamped) int {
+	slices.SortFunc(found, func(a, b version) int {
 		if c := b.at.Compare(a.at); c != 0 {
 			return c
 		}
-		return strings.Compare(string(a.p.Digest), string(b.p.Digest))
+		return strings.Compare(a.digest, b.digest)
 	})
-	out := make([]*Package, len(found))
-	for i, f := range found {
-		out[i] = f.p
-	}
-	return out, errors.Join(bad...)
+	return found, nil
 }
 
 // addedAt gives when a package was added; the zero time, hence oldest, when the note is missing or unreadable.
@@ -263,25 +274,32 @@ func (r *Registry) Get(ref string) (*Package, error) {
 	if !namePattern.MatchString(name) || (exact && !isHex(prefix)) {
 		return nil, fault.E(op, fault.Invalid, fmt.Errorf("model %q: want name or name@digest", ref))
 	}
-	found, listErr := r.versions(name)
-	if errors.Is(listErr, fs.ErrNotExist) {
+	found, err := r.versions(name)
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fault.E(op, fault.NotFound, fmt.Errorf("no model %q is registered", name))
 	}
-	var hits []*Package
-	for _, p := range found {
-		if strings.HasPrefix(string(p.Digest), prefix) {
-			hits = append(hits, p)
+	if err != nil {
+		return nil, fault.E(op, fault.Unavailable, err)
+	}
+	var hits []version
+	for _, v := range found {
+		digest := v.digest // of a damaged version, the folder's name is all there is
+		if v.err == nil {
+			digest = string(v.p.Digest)
+		}
+		if strings.HasPrefix(digest, prefix) {
+			hits = append(hits, v)
 		}
 	}
 	switch {
-	case len(hits) == 0 && listErr != nil:
-		return nil, fault.E(op, fault.Corrupt, listErr)
 	case len(hits) == 0:
 		return nil, fault.E(op, fault.NotFound, fmt.Errorf("no model %q is registered", ref))
 	case exact && len(hits) > 1:
 		return nil, fault.E(op, fault.Invalid, fmt.Errorf("model %q: %d versions begin with this digest, give more digits", ref, len(hits)))
+	case hits[0].err != nil:
+		return nil, fault.E(op, fault.Corrupt, hits[0].err)
 	}
-	p, err := loadStored(hits[0].Dir)
+	p, err := loadStored(hits[0].p.Dir)
 	if err != nil {
 		return nil, fault.E(op, fault.Internal, err)
 	}

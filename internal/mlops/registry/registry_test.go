@@ -237,6 +237,40 @@ func TestStoredPackageChanged(t *testing.T) {
 	}
 }
 
+// TestDamagedNewestHidesOlder: a damaged newest version stops its name; the older one must not take over by itself.
+func TestDamagedNewestHidesOlder(t *testing.T) {
+	t.Parallel()
+	r := openRegistry(t)
+	old := mustAdd(t, r, writePackage(t, "w", nil))
+	newer := mustAdd(t, r, writePackage(t, "w", func(s string) string { return strings.Replace(s, "Finds cells", "Finds more cells", 1) }))
+	if got, err := r.Newest(); err != nil || len(got) != 1 || got[0].Digest != newer.Digest {
+		t.Fatalf("Newest before the damage: got %v, %v, want %s", refs(got), err, newer.Ref())
+	}
+	path := filepath.Join(newer.Dir, "model.yaml")
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, append(b, "\n# changed\n"...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := r.Newest(); !fault.Is(err, fault.Corrupt) || len(got) != 0 {
+		t.Errorf("Newest: got %v, %v, want nothing and Corrupt", refs(got), err)
+	}
+	if got, err := r.Get("blood-smear"); !fault.Is(err, fault.Corrupt) {
+		t.Errorf("Get by name: got %v, %v, want Corrupt", got, err)
+	}
+	if got, err := r.Get(old.Ref()); err != nil || got.Digest != old.Digest {
+		t.Errorf("Get of the older by its digest: got %v, %v, want it", got, err)
+	}
+	if _, err := r.Get(newer.Ref()); !fault.Is(err, fault.Corrupt) {
+		t.Errorf("Get of the damaged by its digest: got %v, want Corrupt", err)
+	}
+	if got, err := r.List(); !fault.Is(err, fault.Corrupt) || len(got) != 1 {
+		t.Errorf("List: got %v, %v, want the older and Corrupt", refs(got), err)
+	}
+}
+
 func TestAddTwiceAtOnce(t *testing.T) {
 	t.Parallel()
 	r := openRegistry(t)
