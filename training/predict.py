@@ -28,12 +28,17 @@ def suppress(boxes: np.ndarray, scores: np.ndarray, limit: float) -> list[int]:
     return keep
 
 
-def findings(output: np.ndarray, place: Fit, w: int, h: int, thresholds: list[float], iou: float, most: int) -> list:
-    """[(class, score, (x1,y1,x2,y2))] in source pixels from one decoded output [4+classes, anchors]."""
+def findings(output: np.ndarray, place: Fit, w: int, h: int, thresholds: list[float], iou: float, most: int,
+             several: bool = False) -> list:
+    """[(class, score, (x1,y1,x2,y2))] in source pixels from one decoded output [4+classes, anchors].
+
+    As in the server, an anchor speaks for its best class only, unless `several`.
+    """
     found = []
+    best = output[4:].argmax(0)
     for c, threshold in enumerate(thresholds):
         scores = output[4 + c]
-        index = np.nonzero(scores >= threshold)[0]
+        index = np.nonzero((scores >= threshold) & ((best == c) | several))[0]
         if len(index) > 1000:
             index = index[np.argsort(-scores[index], kind="stable")[:1000]]
         cx, cy, bw, bh = output[:4, index]
