@@ -11,6 +11,16 @@ set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 : "${KENKYO_DATA:?set KENKYO_DATA to the data folder}"
 python=${PYTHON:-python3}
+modules='import cv2, numpy, onnx, torch, yaml'
+if ! "$python" -c "$modules" 2>/dev/null; then
+	if [ -z "${PYTHON:-}" ] && /usr/bin/python3 -c "$modules" 2>/dev/null; then
+		python=/usr/bin/python3 # the distribution's own, behind another one in PATH
+	else
+		echo "$python lacks torch, onnx, numpy, opencv or yaml:" \
+			"apt-get install python3-torch python3-onnx python3-numpy python3-opencv python3-yaml libopenblas0-pthread" >&2
+		exit 1
+	fi
+fi
 work=${WORK:-$here/.work}
 threads=${THREADS:-$(getconf _NPROCESSORS_ONLN)}
 # Large buffers come and go with every step; keeping them saves a sixth of the time in page faults.
