@@ -70,6 +70,23 @@ func TestBareExportDetects(t *testing.T) {
 	}
 }
 
+// A trained network exported by a YOLO-style exporter, without its package, detects as it does with it.
+func TestBareTrainedNetworkDetects(t *testing.T) {
+	t.Parallel()
+	count := func(model string) (cells int) {
+		var got []detected
+		if err := json.Unmarshal([]byte(want(t, "detect", "--model", model, "--threshold", "0.5", "--json", sample)), &got); err != nil {
+			t.Fatal(err)
+		}
+		return len(got[0].Findings)
+	}
+	folder := filepath.Join("..", "..", "models", "blood-smear")
+	// The package has its own rule for overlapping boxes; at this score they differ by a few at most.
+	if bare, packaged := count(filepath.Join(folder, "model.onnx")), count(folder); bare < packaged || bare > packaged+3 || packaged < 10 {
+		t.Errorf("the bare file found %d cells, the package %d", bare, packaged)
+	}
+}
+
 func TestCommandsThatFail(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir()

@@ -43,7 +43,7 @@ func OpenLocal(ctx context.Context, cfg *Config, ref string) (*Local, error) {
 
 // Annotate draws findings on an encoded image and gives a PNG.
 func (l *Local) Annotate(ctx context.Context, encoded []byte, findings []lab.Finding) ([]byte, error) {
-	return l.decoder.Annotate(ctx, encoded, findings)
+	return l.decoder.Annotate(ctx, encoded, findings, l.Package().LabelNames())
 }
 
 // Close frees the model.

@@ -30,8 +30,8 @@ var loaded struct {
 // Runtime is ONNX Runtime, loaded. It is safe for concurrent use and needs no closing.
 type Runtime struct{ name string }
 
-// Locate finds the library: the configured path when there is one, else beside the program, else in .cache/onnxruntime of the
-// working folder or a folder above it, where `make ort` puts it.
+// Locate finds the library: the configured path when there is one, else beside the program, else in .cache/onnxruntime of a
+// folder above the program or of the working folder or one above that, where `make ort` puts it.
 // Errors: fault.Unavailable saying to run `make ort`.
 func Locate(configured string) (string, error) {
 	var places []string
@@ -40,14 +40,10 @@ func Locate(configured string) (string, error) {
 	} else {
 		if exe, err := os.Executable(); err == nil {
 			places = append(places, filepath.Join(filepath.Dir(exe), libraryFile))
+			places = append(places, caches(filepath.Dir(exe))...)
 		}
 		if dir, err := os.Getwd(); err == nil {
-			for ; ; dir = filepath.Dir(dir) {
-				places = append(places, filepath.Join(dir, ".cache", "onnxruntime", Version, libraryFile))
-				if dir == filepath.Dir(dir) {
-					break
-				}
-			}
+			places = append(places, caches(dir)...)
 		}
 	}
 	for _, p := range places {
@@ -60,6 +56,17 @@ func Locate(configured string) (string, error) {
 		text = "there is no ONNX Runtime library at " + configured
 	}
 	return "", fault.E("ort.Locate", fault.Unavailable, errors.New(text+": run `make ort`, or set the path of "+libraryFile))
+}
+
+// caches lists where `make ort` would have put the library for a repository that dir lies in.
+func caches(dir string) []string {
+	var places []string
+	for ; ; dir = filepath.Dir(dir) {
+		places = append(places, filepath.Join(dir, ".cache", "onnxruntime", Version, libraryFile))
+		if dir == filepath.Dir(dir) {
+			return places
+		}
+	}
 }
 
 // Open loads the library at libPath into the process; further calls with the same path share it.

@@ -33,9 +33,10 @@ var palette = []color.RGBA{
 
 // Annotate draws findings on an image: a frame for each box with its label and confidence above it; findings without a box are
 // written at the upper left.
-// In: an encoded image and findings in its source pixels. Out: a PNG of the image, upright, at full size.
+// In: an encoded image, findings in its source pixels, and all labels of the model, by whose places the colours are chosen so that
+// a label looks the same on every image. Out: a PNG of the image, upright, at full size.
 // Errors: those of Decode. Pure.
-func (d *Decoder) Annotate(ctx context.Context, encoded []byte, findings []lab.Finding) ([]byte, error) {
+func (d *Decoder) Annotate(ctx context.Context, encoded []byte, findings []lab.Finding, labels []string) ([]byte, error) {
 	const op = "pixels.Annotate"
 	r, err := d.Decode(ctx, encoded, 0, 0)
 	if err != nil {
@@ -47,7 +48,7 @@ func (d *Decoder) Annotate(ctx context.Context, encoded []byte, findings []lab.F
 		copy(img.Pix[4*i:4*i+3], r.Pix[3*i:3*i+3])
 		img.Pix[4*i+3] = 255
 	}
-	colours := coloursOf(findings)
+	colours := coloursOf(findings, labels)
 	thick := max(1, min(r.Width, r.Height)/300)
 	line := 2
 	for _, f := range findings {
@@ -68,15 +69,18 @@ func (d *Decoder) Annotate(ctx context.Context, encoded []byte, findings []lab.F
 	return out.Bytes(), nil
 }
 
-// coloursOf gives each label a colour by its place in the alphabet, so that the same labels look the same on every image.
-func coloursOf(findings []lab.Finding) map[string]color.RGBA {
-	var labels []string
+// coloursOf gives each label a colour by its place among the model's labels; labels that are not among them follow in the order of
+// the alphabet.
+func coloursOf(findings []lab.Finding, labels []string) map[string]color.RGBA {
+	var others []string
 	for _, f := range findings {
-		labels = append(labels, f.Label)
+		if !slices.Contains(labels, f.Label) {
+			others = append(others, f.Label)
+		}
 	}
-	slices.Sort(labels)
+	slices.Sort(others)
 	out := make(map[string]color.RGBA)
-	for i, l := range slices.Compact(labels) {
+	for i, l := range slices.Concat(labels, slices.Compact(others)) {
 		out[l] = palette[i%len(palette)]
 	}
 	return out

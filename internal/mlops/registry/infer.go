@@ -142,6 +142,10 @@ func inferBoxes(shape []int64, c int64) (Layout, error) {
 		return LayoutYOLOv8, nil
 	case v5:
 		return LayoutYOLOv5, nil
+	case shape[1] <= 0 && shape[2] > 0: // the known size is not 5+labels, so it counts boxes; the trial run proves it
+		return LayoutYOLOv8, nil
+	case shape[2] <= 0 && shape[1] > 0: // the known size is not 4+labels, so it counts boxes
+		return LayoutYOLOv5, nil
 	case shape[1] <= 0 && shape[2] <= 0:
 		return "", fmt.Errorf("the output %v leaves both sizes open: export with fixed sizes, or write a model.yaml that states output.layout", shape)
 	}
