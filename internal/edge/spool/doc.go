@@ -21,6 +21,7 @@ package spool
 import (
 	"encoding/json"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"kenkyo/internal/lab"
@@ -117,7 +118,7 @@ type Field struct {
 	Message  string `json:"message,omitempty"`
 }
 
-// String gives the reason in one line.
+// String gives the reason in one line. A fault that the detail has told already is not told again.
 func (r *Reason) String() string {
 	if r == nil {
 		return ""
@@ -134,6 +135,9 @@ func (r *Reason) String() string {
 	}
 	add(r.Detail)
 	for _, f := range r.Errors {
+		if f.Message != "" && strings.Contains(r.Detail, f.Message) {
+			continue
+		}
 		if f.Location != "" {
 			add(f.Location + " " + f.Message)
 			continue
