@@ -17,6 +17,8 @@ import (
 	img "image"
 
 	"github.com/google/go-cmp/cmp"
+
+	"kenkyo/internal/app"
 )
 
 // smallPNG gives a picture whose bytes depend on n.
@@ -300,4 +302,25 @@ func TestUnsureImagesWaitVisibly(t *testing.T) {
 		t.Errorf("an image in review was released: %+v", got.Results)
 	}
 	s.clean()
+}
+
+// API and inference as two processes would run them, on one data folder: a long poll at the one hears what the other releases.
+func TestRolesApart(t *testing.T) {
+	t.Parallel()
+	api := newSite(t, withRoles(app.RoleAPI))
+	cfg := api.in.Config
+	cfg.Roles = []string{app.RoleInference}
+	inference := openSite(t, cfg)
+	if resp, err := http.DefaultTransport.RoundTrip(inference.request(http.MethodGet, "/readyz", "", "", nil)); err == nil {
+		_ = resp.Body.Close()
+		t.Error("a process without the api role answers HTTP")
+	}
+	token, _ := api.device(api.facility("one"))
+	for i := range 5 {
+		api.submit(token, specimen(fmt.Sprintf("S%d", i)), image("a.png", smallPNG(t, i)))
+	}
+	api.await(token, "", 5)
+	ct, body := form(image("a.png", smallPNG(t, 1)))
+	api.do(api.request(http.MethodPost, "/api/v1/detect", token, ct, body), http.StatusServiceUnavailable, nil)
+	api.clean()
 }

@@ -84,6 +84,9 @@ func openSite(t *testing.T, cfg app.Config, models ...string) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if !cfg.Has(app.RoleAPI) {
+		_ = ln.Close() // nothing is to listen there
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	ready := make(chan struct{})
