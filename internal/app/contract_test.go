@@ -22,8 +22,8 @@ import (
 )
 
 // smallPNG gives a picture whose bytes depend on n.
-func smallPNG(t *testing.T, n int) []byte {
-	t.Helper()
+func smallPNG(tb testing.TB, n int) []byte {
+	tb.Helper()
 	m := img.NewRGBA(img.Rect(0, 0, 64, 48))
 	for i := range m.Pix {
 		m.Pix[i] = 200
@@ -31,7 +31,7 @@ func smallPNG(t *testing.T, n int) []byte {
 	m.Set(n%64, n/64%48, color.RGBA{R: uint8(n), A: 255}) //nolint:gosec // any value will do
 	var b bytes.Buffer
 	if err := png.Encode(&b, m); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return b.Bytes()
 }

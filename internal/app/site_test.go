@@ -26,7 +26,7 @@ import (
 // site is a running platform with real HTTP, database, blobs and inference, over tiny graphs whose answers are known: every image
 // has one RBC at about 0.9 and one WBC at about 0.7.
 type site struct {
-	t    *testing.T
+	t    testing.TB
 	in   *app.Installation
 	url  string
 	log  *syncBuffer
@@ -43,46 +43,46 @@ func repositoryRoot() string {
 }
 
 // newSite starts a platform in a fresh folder and adds the graph as the models of the shipped assays.
-func newSite(t *testing.T, opts ...siteOption) *site {
-	t.Helper()
+func newSite(tb testing.TB, opts ...siteOption) *site {
+	tb.Helper()
 	cfg := app.Default()
-	cfg.Data = t.TempDir()
+	cfg.Data = tb.TempDir()
 	assays := filepath.Join(cfg.Data, "assays")
 	if err := os.MkdirAll(assays, 0o700); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	for name, text := range map[string]string{"seen.yaml": assaySeen, "failing.yaml": assayFailing} {
 		if err := os.WriteFile(filepath.Join(assays, name), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 	}
 	for _, o := range opts {
 		o(&cfg)
 	}
-	return openSite(t, cfg, "blood-smear", "urine-sediment")
+	return openSite(tb, cfg, "blood-smear", "urine-sediment")
 }
 
 // openSite starts a platform on a data folder, adding graphs under the given model names.
-func openSite(t *testing.T, cfg app.Config, models ...string) *site {
-	t.Helper()
+func openSite(tb testing.TB, cfg app.Config, models ...string) *site {
+	tb.Helper()
 	log := &syncBuffer{}
-	in, err := app.Open(t.Context(), cfg, slog.New(slog.NewJSONHandler(log, nil)))
+	in, err := app.Open(tb.Context(), cfg, slog.New(slog.NewJSONHandler(log, nil)))
 	if err != nil {
-		t.Fatalf("open installation: %v", err)
+		tb.Fatalf("open installation: %v", err)
 	}
 	graph := filepath.Join("testdata", "cells.onnx")
 	for _, name := range models {
-		if _, err := in.AddModel(t.Context(), name, graph); err != nil {
-			t.Fatalf("add model %s: %v", name, err)
+		if _, err := in.AddModel(tb.Context(), name, graph); err != nil {
+			tb.Fatalf("add model %s: %v", name, err)
 		}
 	}
-	p, err := app.NewPlatform(t.Context(), in)
+	p, err := app.NewPlatform(tb.Context(), in)
 	if err != nil {
-		t.Fatalf("new platform: %v", err)
+		tb.Fatalf("new platform: %v", err)
 	}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if !cfg.Has(app.RoleAPI) {
 		_ = ln.Close() // nothing is to listen there
@@ -92,17 +92,17 @@ func openSite(t *testing.T, cfg app.Config, models ...string) *site {
 	ready := make(chan struct{})
 	go func() { done <- p.Run(ctx, ln, func() { close(ready) }) }()
 	<-ready
-	s := &site{t: t, in: in, url: "http://" + ln.Addr().String(), log: log}
+	s := &site{t: tb, in: in, url: "http://" + ln.Addr().String(), log: log}
 	s.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
-			t.Errorf("platform stopped with: %v", err)
+			tb.Errorf("platform stopped with: %v", err)
 		}
 		if err := in.Close(); err != nil {
-			t.Errorf("close installation: %v", err)
+			tb.Errorf("close installation: %v", err)
 		}
 	})
-	t.Cleanup(s.stop)
+	tb.Cleanup(s.stop)
 	return s
 }
 
@@ -320,15 +320,15 @@ func (s *site) clean() {
 	}
 }
 
-func bloodImage(t *testing.T, n int) []byte {
-	t.Helper()
+func bloodImage(tb testing.TB, n int) []byte {
+	tb.Helper()
 	files, err := filepath.Glob(filepath.Join(repositoryRoot(), "examples", "images", "blood-smear", "*.jpg"))
 	if err != nil || len(files) == 0 {
-		t.Fatalf("no example images: %v", err)
+		tb.Fatalf("no example images: %v", err)
 	}
 	b, err := os.ReadFile(files[n%len(files)])
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return b
 }
