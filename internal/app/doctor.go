@@ -28,7 +28,7 @@ type Diagnosis struct {
 // maxViolations bounds what one rule reports.
 const maxViolations = 20
 
-// Doctor holds the stored data against invariants 1 to 4, 6, 7 and 9 of the design, §3. It opens the seal of every image and
+// Doctor holds the stored data against invariants 1 to 4, 6, 7 and 9 of docs/ARCHITECTURE.md. It opens the seal of every image and
 // compares its digest; isQuick leaves the contents of blobs out. It changes nothing.
 func (in *Installation) Doctor(ctx context.Context, isQuick bool) (*Diagnosis, error) {
 	const op = "app.Doctor"

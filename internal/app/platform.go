@@ -32,7 +32,7 @@ const (
 	modelPoll     = 5 * time.Second
 	retryPause    = 5 * time.Second // before an image is tried again whose model or blob store was unavailable
 	sweepInterval = 10 * time.Minute
-	sweepAge      = time.Hour // design §2: blobs that nothing refers to
+	sweepAge      = time.Hour // how long bytes may wait for their transaction
 	maxLostLeases = 2
 )
 

@@ -18,7 +18,7 @@ type check struct {
 	query     string
 }
 
-// checks are the invariants of the design, §3, as far as rows can tell.
+// checks are the invariants of docs/ARCHITECTURE.md, as far as rows can tell.
 var checks = []check{
 	{1, "every accepted request has its audit event", `
 		SELECT s.request_id FROM image_set s WHERE NOT EXISTS
@@ -69,7 +69,7 @@ var checks = []check{
 
 // Violation is one record that breaks a rule.
 type Violation struct {
-	Invariant int    // number in the design, §3
+	Invariant int    // number in docs/ARCHITECTURE.md, Invariants
 	Rule      string // what must hold
 	Object    string // identifier of the record
 }

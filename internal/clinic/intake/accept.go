@@ -24,7 +24,7 @@ const acceptAttempts = 3
 // cannot take it, Corrupt when the facility's keys do not open. After any error nothing of the submission is visible; bytes
 // that were already durable are swept later.
 // State: blobs first, then one transaction with specimen, image set, field images and audit event.
-// Source: design §2 "Intake, byte by byte" and "Once".
+// Source: docs/data-path.md, steps 2 to 5; docs/adr/0005-same-submission.md.
 func (s *Service) Accept(ctx context.Context, dev lab.Device, in Input) (*Accepted, error) {
 	const op = "intake.Accept"
 	fac, err := s.ring.Facility(ctx, dev.Facility)

@@ -19,7 +19,7 @@ type Settled struct {
 
 // Compose makes the report of a request from its images, in their order. Its status is final, or cancelled when no image could
 // be read. ClassifiedBy is the model version that spoke last; Sequence and ReleasedAt are left to the release. Pure.
-// Source: design §2 "What is released".
+// Source: docs/data-path.md, step 9.
 func Compose(request lab.RequestID, images []Settled) lab.Report {
 	r := lab.Report{RequestID: request, Version: 1, Status: lab.ReportCancelled, ClassifiedBy: "system"}
 	for _, im := range images {

@@ -8,7 +8,7 @@ import "kenkyo/internal/lab"
 type Policy struct{}
 
 // Route tells whether a person must decide an image with these findings. Findings below their discard threshold are not
-// findings and must have been left out. Pure. Source: design §2 step 3.
+// findings and must have been left out. Pure. Source: docs/data-path.md, step 7.
 func (Policy) Route(a *lab.Assay, findings []lab.Finding) lab.Routing {
 	switch a.Review.Mode {
 	case "always":
