@@ -104,7 +104,7 @@ func (r *rig) startAgent() {
 	r.agent = r.start("agent.log", r.edge, "run", "--data", r.path("agent"), "--watch", r.path("inbox"), "--out", r.path("out"), "--interval", "100ms")
 }
 
-// kill ends a process as a power cut would.
+// kill ends a process at once; what it gave the kernel stays, so this is no power cut.
 func (r *rig) kill(cmd *exec.Cmd) {
 	_ = cmd.Process.Kill() // SIGKILL; it may have been killed before
 	_ = cmd.Wait()

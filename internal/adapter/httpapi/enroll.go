@@ -2,12 +2,10 @@ package httpapi
 
 import (
 	"context"
-	"log/slog"
 	"net/http"
 
 	"github.com/danielgtaylor/huma/v2"
 
-	"kenkyo/internal/fault"
 	"kenkyo/internal/lab"
 )
 
@@ -65,16 +63,4 @@ func (s *Server) registerAssays(api huma.API) {
 		}
 		return &bodyOf[assaysBody]{Body: body}, nil
 	})
-}
-
-// fail turns an error into what huma answers, and logs it.
-func (s *Server) fail(ctx context.Context, err error) error {
-	p := problemOf(err)
-	level := slog.LevelInfo
-	if p.Status >= http.StatusInternalServerError {
-		level = slog.LevelError
-	}
-	s.log.LogAttrs(ctx, level, "request refused", slog.String("trace", traceID(ctx)), slog.Int("status", p.Status),
-		slog.String("kind", fault.KindOf(err).String()), slog.Any("error", err))
-	return p
 }

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"context"
 	"encoding/json"
 	"log/slog"
 	"math"
@@ -93,12 +94,13 @@ func location(field string) string {
 	return "body." + field
 }
 
-// writeProblem answers with err and logs what the caller is not told.
+// writeProblem answers with err.
 func (s *Server) writeProblem(w http.ResponseWriter, r *http.Request, err error) {
-	p := problemOf(err)
-	s.logFailure(r, p.Status, err)
-	p.write(w)
+	s.refuse(r.Context(), err).write(w)
 }
+
+// fail turns an error into what huma answers, and logs it.
+func (s *Server) fail(ctx context.Context, err error) error { return s.refuse(ctx, err) }
 
 func (p *problem) write(w http.ResponseWriter) {
 	for k, v := range p.GetHeaders() {
@@ -109,12 +111,15 @@ func (p *problem) write(w http.ResponseWriter) {
 	_ = json.NewEncoder(w).Encode(p.ErrorModel) // the status is sent; a caller who left cannot be told more
 }
 
-func (s *Server) logFailure(r *http.Request, status int, err error) {
+// refuse makes the document for the caller and logs what the caller is not told.
+func (s *Server) refuse(ctx context.Context, err error) *problem {
+	p := problemOf(err)
 	level := slog.LevelInfo
-	if status >= http.StatusInternalServerError {
+	if p.Status >= http.StatusInternalServerError {
 		level = slog.LevelError
 	}
-	s.log.LogAttrs(r.Context(), level, "request refused", slog.String("trace", traceID(r.Context())),
-		slog.Int("status", status), slog.String("kind", fault.KindOf(err).String()), slog.String("field", fault.FieldOf(err)),
+	s.log.LogAttrs(ctx, level, "request refused", slog.String("trace", traceID(ctx)), slog.Int("status", p.Status),
+		slog.String("kind", fault.KindOf(err).String()), slog.String("field", fault.FieldOf(err)),
 		slog.Any("error", err))
+	return p
 }

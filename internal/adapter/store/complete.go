@@ -23,7 +23,7 @@ import (
 func (s *Store) Complete(ctx context.Context, token lab.ClaimToken, outcomes []detect.Outcome) (*detect.Completion, error) {
 	const op = "store.Complete"
 	for _, o := range outcomes {
-		if o.State == lab.StateReceived || !lab.CanMove(lab.StateDetected, o.State) && !lab.CanMove(lab.StateClaimed, o.State) {
+		if o.State != lab.StateDecided && o.State != lab.StateInReview && o.State != lab.StateRejected {
 			return nil, fault.E(op, fault.Conflict, fmt.Errorf("detection cannot end in state %q", o.State))
 		}
 	}

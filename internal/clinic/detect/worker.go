@@ -111,6 +111,9 @@ func (w *Worker) runClaim(ctx context.Context, claim *Claim) {
 	}
 	cancel(nil)
 	beat.Wait()
+	if fault.Is(context.Cause(work), fault.Conflict) {
+		return // lost: whoever holds the images now will answer
+	}
 	// What was examined is kept even when the process is asked to stop: the images would only be examined again.
 	finish, stop := context.WithTimeout(context.WithoutCancel(ctx), w.opt.Lease)
 	defer stop()

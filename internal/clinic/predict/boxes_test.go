@@ -156,7 +156,7 @@ func FuzzYOLODecode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, v8 bool, labels uint8, w, h int, raw []byte) {
 		c := int(labels%4) + 1
 		if w < 1 || h < 1 || w > 65535 || h > 65535 {
-			t.Skip()
+			t.Skip("no size that an image can have")
 		}
 		width, layout := 5+c, registry.LayoutYOLOv5
 		if v8 {

@@ -174,10 +174,10 @@ func FuzzBoxRoundTrip(f *testing.F) {
 	f.Add(30000, 7, 320, 640, false, 29000.0, 1.0, 1000.0, 5.0)
 	f.Fuzz(func(t *testing.T, w, h, inW, inH int, letterbox bool, x, y, bw, bh float64) {
 		if w < 1 || h < 1 || w > 65535 || h > 65535 || inW < 1 || inH < 1 || inW > 8192 || inH > 8192 {
-			t.Skip()
+			t.Skip("no size that an image or an input can have")
 		}
 		if !(x >= 0 && y >= 0 && bw > 0 && bh > 0 && x+bw <= float64(w) && y+bh <= float64(h)) {
-			t.Skip()
+			t.Skip("the box does not lie in the image")
 		}
 		fr := fit(w, h, inW, inH, letterbox)
 		sx, sy := float64(fr.newWidth)/float64(w), float64(fr.newHeight)/float64(h)

@@ -128,8 +128,10 @@ func testFence(t *testing.T, b *bench) {
 	if done := b.complete(fast, decided); done.Applied != 0 {
 		t.Errorf("completing twice: got %+v, want nothing applied", done)
 	}
-	_, err := b.Complete(t.Context(), fast.Token, []detect.Outcome{{Image: s.Images[0].ID, State: lab.StateReceived}})
-	b.wantKind(err, fault.Conflict)
+	for _, state := range []lab.ImageState{lab.StateReceived, lab.StateClaimed, lab.StateDetected, lab.StateReleased, lab.StateErased} {
+		_, err := b.Complete(t.Context(), fast.Token, []detect.Outcome{{Image: s.Images[0].ID, State: state}})
+		b.wantKind(err, fault.Conflict)
+	}
 }
 
 func testReturn(t *testing.T, b *bench) {
